@@ -1,0 +1,13 @@
+//! gmq: a message bus that is secure before it is anything else.
+//!
+//! The rooms, from the bottom up; imports point down only (`tests/tidy` checks it):
+//!
+//! - [`types`]: names, ids, sequence numbers, patterns, messages: values that cannot be bad.
+//! - `protocol`: frames, requests and replies of the wire, as text and back.
+//! - `engine`: one deterministic state machine a tenant; no I/O, no clock, no async.
+//! - `store`: makes the engine's records durable and numbers them.
+//! - `tls`, `accounts`, `auth`: who a peer is.
+//! - `broker`: owns engines and stores; `command`: one file for each verb; `server`: sockets.
+//! - `client`: the Rust client; `cli`: the commands of the program.
+
+pub mod types;
