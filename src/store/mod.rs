@@ -1,0 +1,1 @@
+//! Stores: make the records of engines durable.

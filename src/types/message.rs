@@ -1,0 +1,89 @@
+//! A message as it is stored and delivered.
+
+use std::sync::Arc;
+
+/// Headers in the order given; names are unique.
+pub type Headers = Vec<(Box<str>, Box<str>)>;
+
+/// What a message carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Any bytes; base64 on the wire.
+    Payload(Box<[u8]>),
+    /// The text of one JSON value, kept byte for byte.
+    Body(Box<str>),
+}
+
+impl Content {
+    /// Bytes of the content: decoded base64, or the text of the body.
+    pub fn len(&self) -> usize {
+        match self {
+            Content::Payload(bytes) => bytes.len(),
+            Content::Body(text) => text.len(),
+        }
+    }
+
+    /// Whether there are no bytes; only a payload can be empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What few messages have; boxed so that plain ones do not pay for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// Application headers.
+    pub headers: Headers,
+    /// A queue's name, for the answer.
+    pub reply_to: Option<super::QueueName>,
+    /// Ties an answer to its question; at most 128 bytes.
+    pub correlation_id: Option<Box<str>>,
+}
+
+/// One message, before it has a place in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The content.
+    pub content: Content,
+    /// Headers and the like, where it has any.
+    pub properties: Option<Box<Properties>>,
+    /// When the server took it. Unit: ms since 1970 (wall clock).
+    pub published_at: super::WallMs,
+}
+
+/// Bytes that a delivery adds to its message at most: names of fields and numbers.
+const ENVELOPE_BYTES: usize = 256;
+
+impl Message {
+    /// The size that limits and quotas count: content, header names and header values. Unit: bytes.
+    pub fn size(&self) -> u64 {
+        let headers = self
+            .properties
+            .as_ref()
+            .map_or(0, |p| p.headers.iter().map(|(name, value)| name.len() + value.len()).sum());
+        (self.content.len() + headers) as u64
+    }
+
+    /// An upper bound of its length in a delivery, the queue's name included. Unit: bytes.
+    pub fn wire_bytes(&self) -> usize {
+        let content = match &self.content {
+            Content::Payload(bytes) => bytes.len().div_ceil(3) * 4,
+            Content::Body(text) => text.len(),
+        };
+        ENVELOPE_BYTES + super::name::QUEUE_NAME_BYTES_MAX + content + self.properties_bytes()
+    }
+
+    fn properties_bytes(&self) -> usize {
+        // A byte of text takes at most six in JSON (`\u0000`).
+        self.properties.as_ref().map_or(0, |p| {
+            let headers: usize =
+                p.headers.iter().map(|(name, value)| 6 * (name.len() + value.len()) + 6).sum();
+            let reply_to = p.reply_to.as_ref().map_or(0, |name| name.as_str().len() + 16);
+            let correlation_id = p.correlation_id.as_ref().map_or(0, |id| 6 * id.len() + 24);
+            headers + reply_to + correlation_id
+        })
+    }
+}
+
+/// Messages are shared between queue, store and outboxes.
+pub type SharedMessage = Arc<Message>;

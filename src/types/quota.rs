@@ -1,0 +1,58 @@
+//! Quotas: what one tenant may use at most.
+
+/// A quota's name, as errors tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Quota {
+    /// Queues of the tenant.
+    Queues,
+    /// Messages of the tenant, in hand ones too.
+    Messages,
+    /// Bytes of these messages.
+    Bytes,
+    /// Connections of the tenant's users.
+    Connections,
+    /// Subscriptions of one connection.
+    Subscriptions,
+    /// Waiting pulls of one connection.
+    Pulls,
+}
+
+impl Quota {
+    /// The quota's name in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Quota::Queues => "queues",
+            Quota::Messages => "messages",
+            Quota::Bytes => "bytes",
+            Quota::Connections => "connections",
+            Quota::Subscriptions => "subscriptions",
+            Quota::Pulls => "pulls",
+        }
+    }
+}
+
+/// The limits of one tenant in force; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// Queues.
+    pub queues: Option<u64>,
+    /// Messages in all queues together.
+    pub messages: Option<u64>,
+    /// Bytes of all messages together: content, header names and values.
+    pub bytes: Option<u64>,
+    /// Connections at a time.
+    pub connections: Option<u64>,
+}
+
+impl Quotas {
+    /// These limits, with `defaults` where there is none.
+    #[must_use]
+    pub fn or(self, defaults: Quotas) -> Quotas {
+        Quotas {
+            queues: self.queues.or(defaults.queues),
+            messages: self.messages.or(defaults.messages),
+            bytes: self.bytes.or(defaults.bytes),
+            connections: self.connections.or(defaults.connections),
+        }
+    }
+}
