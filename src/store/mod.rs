@@ -1,1 +1,0 @@
-//! Stores: make the records of engines durable.
