@@ -11,3 +11,6 @@
 //! - `client`: the Rust client; `cli`: the commands of the program.
 
 pub mod types;
+
+pub mod engine;
+pub mod store;

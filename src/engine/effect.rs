@@ -1,0 +1,272 @@
+//! What comes out of the engine.
+
+use super::record::Batch;
+use crate::types::{
+    ConnectionId, Fence, Level, QueueId, QueueName, QueueSettings, Quota, RequestToken, Seq,
+    SharedMessage, SubscriptionId, Tag, WallMs,
+};
+
+/// One effect. They are carried out in the order given.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Records for the store; never made by queues kept in memory.
+    Append(Batch),
+    /// Messages to read back; answered by `Input::Loaded`.
+    Load(Load),
+    /// The answer to a request, ready to be sent.
+    Reply {
+        /// Where to.
+        connection: ConnectionId,
+        /// Which request.
+        token: RequestToken,
+        /// The answer.
+        result: Result<Reply, Refusal>,
+    },
+    /// A message for a subscription.
+    Deliver {
+        /// Where to.
+        connection: ConnectionId,
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// The message.
+        delivery: Delivery,
+    },
+    /// The server ended a subscription.
+    Cancelled {
+        /// Where to.
+        connection: ConnectionId,
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// Why.
+        reason: CancelReason,
+    },
+}
+
+/// Why the server ended a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelReason {
+    /// The queue is gone.
+    QueueDeleted,
+    /// The grant is gone.
+    Forbidden,
+}
+
+impl CancelReason {
+    /// The reason's name in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CancelReason::QueueDeleted => "queue_deleted",
+            CancelReason::Forbidden => "forbidden",
+        }
+    }
+}
+
+/// Names one load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadTicket(pub u64);
+
+/// Messages to read back from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// For the answer.
+    pub ticket: LoadTicket,
+    /// The queue.
+    pub queue: QueueId,
+    /// The first `seq` of interest.
+    pub from_seq: Seq,
+    /// The last `seq` of interest; everything up to it is durable.
+    pub to_seq: Seq,
+    /// Most messages.
+    pub messages_max: usize,
+    /// Most bytes of messages, but at least one message.
+    pub bytes_max: u64,
+}
+
+/// One message on its way to a consumer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// The queue.
+    pub queue: QueueName,
+    /// The delivery within its connection.
+    pub tag: Tag,
+    /// The message's place in its queue.
+    pub seq: Seq,
+    /// Grows with every delivery of the tenant.
+    pub fence: Fence,
+    /// Deliveries of this message so far, this one included.
+    pub attempt: u32,
+    /// The message.
+    pub message: SharedMessage,
+}
+
+impl Delivery {
+    /// What it counts against the connection's outbox. Unit: bytes.
+    pub fn wire_bytes(&self) -> u64 {
+        self.message.wire_bytes() as u64
+    }
+}
+
+/// One message that `peek` shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Peeked {
+    /// The message's place in its queue.
+    pub seq: Seq,
+    /// Deliveries so far.
+    pub attempt: u32,
+    /// The message.
+    pub message: SharedMessage,
+}
+
+/// The answer to a request that did what it was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// A publish. `level` only where the request required one.
+    Published {
+        /// One for each message, in their order.
+        seqs: Vec<Seq>,
+        /// The form of the reply.
+        batch: bool,
+        /// The level reached.
+        level: Option<Level>,
+    },
+    /// A subscription began.
+    Subscribed(SubscriptionId),
+    /// A subscription ended, or a queue was deleted.
+    Done,
+    /// What a pull took.
+    Pulled {
+        /// The deliveries; empty where there were none.
+        deliveries: Vec<Delivery>,
+    },
+    /// So many deliveries were settled.
+    Acked(u64),
+    /// So many deliveries were returned.
+    Nacked(u64),
+    /// So many leases began anew.
+    Extended(u64),
+    /// A declare.
+    Declared {
+        /// Whether it made the queue.
+        created: bool,
+    },
+    /// So many messages were removed.
+    Purged(u64),
+    /// One queue.
+    Info(Box<QueueInfo>),
+    /// Queues by name.
+    List {
+        /// The queues.
+        queues: Vec<QueueInfo>,
+        /// Whether there are more behind the last.
+        more: bool,
+    },
+    /// What a peek saw.
+    Peeked {
+        /// The queue.
+        queue: QueueName,
+        /// The messages by `seq`.
+        messages: Vec<Peeked>,
+    },
+}
+
+/// Why a request did nothing (of an `UnknownTag`: did not do all).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The queue does not exist.
+    #[error("there is no queue of this name")]
+    NoSuchQueue,
+    /// A declare that differs.
+    #[error("the queue exists with other settings")]
+    QueueExists {
+        /// Settings named in the request that the queue has otherwise.
+        differences: Vec<&'static str>,
+    },
+    /// `max_messages` or `max_bytes` of the queue.
+    #[error("the queue is full")]
+    QueueFull,
+    /// A delete `if_empty`.
+    #[error("the queue has messages")]
+    QueueNotEmpty,
+    /// A quota of the tenant or a limit of the connection.
+    #[error("the quota of {} is used up", .0.as_str())]
+    QuotaExceeded(Quota),
+    /// Deliveries that are not in hand; the others were done, as many as `done` says.
+    #[error("some tags are not in hand: never given, settled, or their lease is over")]
+    UnknownTag {
+        /// Those not in hand, in the order of the request.
+        tags: Vec<Tag>,
+    },
+    /// No such subscription.
+    #[error("this connection has no subscription of this number")]
+    UnknownSubscription,
+    /// A waiting pull whose grant went.
+    #[error("the user has no grant for this")]
+    Forbidden,
+    /// `require` asks for what the queue's store cannot give.
+    #[error("the queue's store cannot give the level {asked}; it gives {best}")]
+    LevelNotOffered {
+        /// What was asked.
+        asked: Level,
+        /// The best it can give.
+        best: Level,
+    },
+    /// `update` of a setting that is fixed at creation.
+    #[error("{setting} cannot be changed; delete the queue and declare it anew")]
+    SettingFixed {
+        /// The setting.
+        setting: &'static str,
+    },
+    /// The store is latched or out of reach.
+    #[error("the store cannot take or give anything now")]
+    StorageUnavailable,
+    /// The server is stopping.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+/// Counters of one queue since the server started or took the tenant over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueCounters {
+    /// Messages taken.
+    pub published: u64,
+    /// Deliveries.
+    pub delivered: u64,
+    /// Deliveries settled, those of `auto_ack` too.
+    pub acked: u64,
+    /// Deliveries with an attempt beyond the first.
+    pub redelivered: u64,
+}
+
+/// What `queue.info` says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueInfo {
+    /// The name.
+    pub queue: QueueName,
+    /// The settings in force.
+    pub settings: QueueSettings,
+    /// Messages that could be delivered now.
+    pub ready: u64,
+    /// Messages that wait for their time.
+    pub delayed: u64,
+    /// Messages that a consumer has.
+    pub in_hand: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Subscriptions and waiting pulls.
+    pub consumers: u64,
+    /// Age of the message with the lowest `seq`; 0 where there is none. Unit: ms.
+    pub oldest_age_ms: WallMs,
+    /// Counters.
+    pub counters: QueueCounters,
+}
+
+/// What a tenant uses of its quotas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Queues.
+    pub queues: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of messages.
+    pub bytes: u64,
+}

@@ -1,0 +1,20 @@
+//! The engine: one deterministic state machine a tenant. Inputs and the time go in, effects come
+//! out; it has no I/O, no clock, no randomness and no async, and says itself when it next wants to
+//! be called. The broker owns engines and calls them; the simulator runs the same code.
+//!
+//! What waits for durability waits in here: a change of a durable queue is an [`Effect::Append`]
+//! under an LSN of the tenant, and its reply and its deliveries come out once
+//! [`Input::Durable`] says that the store has that LSN.
+
+mod effect;
+mod input;
+mod limits;
+mod record;
+
+pub use effect::{
+    CancelReason, Delivery, Effect, Load, LoadTicket, Peeked, QueueCounters, QueueInfo, Refusal,
+    Reply, Usage,
+};
+pub use input::{Input, Request, Tags};
+pub use limits::{Config, TenantLimits, Window};
+pub use record::{Batch, Record, Recovered, RecoveredQueue, StoredMessage};

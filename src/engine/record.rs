@@ -1,0 +1,133 @@
+//! What the engine writes into the store, and what it gets back at a restart.
+
+use crate::types::{Fence, Lsn, QueueId, QueueName, QueueSettings, Seq, SharedMessage, WallMs};
+
+/// Records that become durable together or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// One more than that of the tenant's batch before.
+    pub lsn: Lsn,
+    /// In the order in which they took effect.
+    pub records: Vec<Record>,
+}
+
+/// One change of a tenant's durable state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// A queue was made.
+    Created {
+        /// Its number, never used before.
+        queue: QueueId,
+        /// Its name.
+        name: QueueName,
+        /// Its settings, all of them.
+        settings: QueueSettings,
+    },
+    /// A queue's settings were changed.
+    Changed {
+        /// The queue.
+        queue: QueueId,
+        /// All of its settings.
+        settings: QueueSettings,
+    },
+    /// A queue and all that it held went.
+    Deleted {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// A message was taken.
+    Published {
+        /// The queue.
+        queue: QueueId,
+        /// Greater than every `seq` of the queue before.
+        seq: Seq,
+        /// The message.
+        message: SharedMessage,
+    },
+    /// A message is done.
+    Removed {
+        /// The queue.
+        queue: QueueId,
+        /// The message.
+        seq: Seq,
+    },
+    /// A message was returned with a delay.
+    Delayed {
+        /// The queue.
+        queue: QueueId,
+        /// The message.
+        seq: Seq,
+        /// Not delivered before.
+        until: WallMs,
+        /// Deliveries so far.
+        attempt: u32,
+    },
+    /// All messages up to `up_to` went, but for those in hand.
+    Purged {
+        /// The queue.
+        queue: QueueId,
+        /// The last `seq` given then.
+        up_to: Seq,
+        /// What stays, ascending.
+        except: Vec<Seq>,
+    },
+    /// Sequence numbers up to this one may have been given by a queue whose messages are kept in
+    /// memory; a restart continues after it.
+    SeqReserved {
+        /// The queue.
+        queue: QueueId,
+        /// The last one.
+        up_to: Seq,
+    },
+    /// Fences up to this one may have been given; a restart continues after it.
+    FenceReserved {
+        /// The last one.
+        up_to: Fence,
+    },
+}
+
+/// One message as the store gives it back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredMessage {
+    /// Its place.
+    pub seq: Seq,
+    /// Deliveries that are known of.
+    pub attempt: u32,
+    /// Not delivered before; 0: at once.
+    pub not_before: WallMs,
+    /// The message.
+    pub message: SharedMessage,
+}
+
+/// One queue after a restart. Its messages are not in here: the engine loads them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecoveredQueue {
+    /// Its number.
+    pub id: QueueId,
+    /// Its name.
+    pub name: QueueName,
+    /// Its settings.
+    pub settings: QueueSettings,
+    /// Greater than every `seq` that may have been given.
+    pub next_seq: Seq,
+    /// Messages in it.
+    pub messages: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Messages whose time to be delivered lies, or lay, ahead, or that were delivered before:
+    /// `(seq, attempt, not_before)` ascending by `seq`.
+    pub returned: Vec<(Seq, u32, WallMs)>,
+}
+
+/// A tenant's state after a restart.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Recovered {
+    /// The LSN of the last batch; the next one gets the next.
+    pub lsn: Lsn,
+    /// Fences go on after this one.
+    pub fence: Fence,
+    /// The greatest number that a queue ever had.
+    pub queue_id_max: QueueId,
+    /// The queues.
+    pub queues: Vec<RecoveredQueue>,
+}
