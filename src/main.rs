@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `gmq`: arguments → configuration → run; nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gmq::cli::run()
+}

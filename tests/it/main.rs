@@ -1,1 +1,19 @@
-//! x
+//! The program from outside: real processes, real TLS sockets, a port of their own each. One file
+//! for each section of `docs/protocol.md`, one test for each of its rules, named after the rule.
+
+mod harness;
+
+mod authentication;
+mod closing;
+mod consuming;
+mod examples;
+mod flood;
+mod frames;
+mod grants;
+mod handshake;
+mod names;
+mod publishing;
+mod queues;
+mod requests;
+mod revocation;
+mod secrets;

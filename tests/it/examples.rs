@@ -1,0 +1,102 @@
+//! What README and `docs/` tell people to type.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::harness::{Home, gmq, run, text};
+
+/// Points the client profile at the server's port.
+fn point_profile(home: &Home, server: &crate::harness::Server<'_>) {
+    let path = home.path("client.toml");
+    let profile: String = std::fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .map(|line| match line.split_once('=') {
+            Some((name, _)) if name.trim() == "server" => format!("server = \"{}\"\n", server.address),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    std::fs::write(path, profile).unwrap();
+}
+
+#[test]
+fn quickstart_makes_the_round_trip() {
+    let dir = tempfile::tempdir().unwrap();
+    let quickstart = || {
+        let mut command = gmq();
+        command.args(["quickstart", "--exit", "--listen", "127.0.0.1:0", "--dir"]);
+        command.arg(dir.path().join("gmq-quickstart"));
+        run(command, "")
+    };
+    for time in ["first", "second"] {
+        let start = Instant::now();
+        let output = quickstart();
+        assert!(output.status.success(), "{time}: {}", text(&output.stderr));
+        let said = text(&output.stdout);
+        assert!(said.contains(" ms"), "{time}: how long it took: {said}");
+        assert!(said.contains("gmq publish") || said.contains(" publish "), "{time}: {said}");
+        assert!(said.contains(" consume "), "{time}: {said}");
+        assert!(start.elapsed().as_secs() < 20);
+    }
+}
+
+#[test]
+fn init_overwrites_nothing_and_its_keys_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new();
+    let mode = |name: &str| std::fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
+    for name in ["certs/ca.key", "certs/server.key", "certs/client.key", "client.toml"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    assert_eq!(mode("data"), 0o700);
+    let before = std::fs::read(home.path("certs/ca.pem")).unwrap();
+    let mut again = gmq();
+    again.arg("init").arg(home.root());
+    let output = run(again, "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("exists"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(home.path("certs/ca.pem")).unwrap(), before);
+}
+
+#[test]
+fn forty_lines_of_python_publish_consume_and_acknowledge() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python/round_trip.py");
+    assert!(std::fs::read_to_string(&script).unwrap().lines().count() <= 40);
+    let home = Home::new();
+    let server = home.serve();
+    point_profile(&home, &server);
+    let mut command = Command::new("python3");
+    command.arg(script).arg(home.path("client.toml"));
+    let output = run(command, "");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("consumed: {\"hello\": \"from Python\"}"), "{said}");
+    assert!(said.contains("acknowledged: 1"), "{said}");
+}
+
+#[test]
+fn the_command_line_publishes_and_consumes() {
+    let home = Home::new();
+    let server = home.serve();
+    point_profile(&home, &server);
+    let client = |arguments: &[&str], input: &str| {
+        let mut command = gmq();
+        command.args(arguments).arg("--profile").arg(home.path("client.toml"));
+        let output = run(command, input);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    client(&["ping"], "");
+    client(&["publish", "greetings", "hello", "again"], "");
+    client(&["publish", "greetings", "-"], "from standard input");
+    client(&["publish", "greetings", "--json", "{\"a\": 1}"], "");
+    let listed = client(&["queue", "list", "--output", "json"], "");
+    assert!(listed.contains("greetings"), "{listed}");
+    let info = client(&["queue", "info", "greetings", "--output", "json"], "");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&info).unwrap()["ready"], 4);
+    let raw = client(&["consume", "greetings", "--max", "4", "--output", "raw"], "");
+    assert_eq!(raw, "hello\nagain\nfrom standard input\n{\"a\": 1}\n");
+    let info = client(&["queue", "info", "greetings", "--output", "json"], "");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&info).unwrap()["ready"], 0);
+}

@@ -1,0 +1,200 @@
+//! Section "Requests and replies".
+
+use serde_json::{Value, json};
+
+use crate::harness::{Home, Wire};
+
+fn refused_field(wire: &mut Wire, line: &str, field: &str) {
+    wire.send(line);
+    let reply = wire.next();
+    assert_eq!(reply["error"]["code"], "bad_request", "{line}: {reply}");
+    assert_eq!(reply["error"]["field"], field, "{line}: {reply}");
+    wire.ok(json!({"op": "ping"}));
+}
+
+#[test]
+fn an_id_is_echoed_as_it_came() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for id in ["0", "18446744073709551615", "\"\"", "\"é\"", "\"\\u00e9\\n\\\"\"", "\"7\""] {
+        wire.send(&format!(r#"{{"op":"ping","id":{id}}}"#));
+        let reply = wire.next();
+        assert_eq!(reply["id"], serde_json::from_str::<Value>(id).unwrap());
+    }
+    wire.send(&format!(r#"{{"op":"ping","id":"{}"}}"#, "x".repeat(64)));
+    assert_eq!(wire.next()["ok"], true);
+}
+
+#[test]
+fn a_bad_id_is_refused_and_not_echoed() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let long = format!("\"{}\"", "x".repeat(65));
+    let bad = ["-1", "1.0", "1e3", "18446744073709551616", "null", "true", "[]", "{}", &long];
+    for id in bad {
+        wire.send(&format!(r#"{{"op":"ping","id":{id}}}"#));
+        let reply = wire.next();
+        assert_eq!(reply["error"]["code"], "bad_request", "{id}");
+        assert_eq!(reply["error"]["field"], "id", "{id}");
+        assert_eq!(reply.get("id"), None, "{id}");
+    }
+}
+
+#[test]
+fn without_id_success_is_silent_and_failure_names_the_op() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.send(r#"{"op":"ping"}"#);
+    wire.send(r#"{"op":"publish","queue":"q","body":1}"#);
+    wire.send(r#"{"op":"queue.purge","queue":"none"}"#);
+    let failure = wire.next();
+    assert_eq!(failure["ok"], false);
+    assert_eq!(failure["op"], "queue.purge");
+    assert_eq!(failure["error"]["code"], "no_such_queue");
+    assert_eq!(failure.get("id"), None);
+}
+
+#[test]
+fn an_unknown_op_is_told() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for op in ["", "PING", "pin", "ping ", "queue", "quit"] {
+        assert_eq!(wire.refused(json!({"op": op}))["code"], "unknown_op", "{op}");
+    }
+    wire.ok(json!({"op": "ping"}));
+}
+
+#[test]
+fn unknown_duplicate_missing_and_mistyped_fields_are_refused_by_name() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for (line, field) in [
+        (r#"{"id":1}"#, "op"),
+        (r#"{"op":1}"#, "op"),
+        (r#"{"op":"ping","op":"ping"}"#, "op"),
+        (r#"{"op":"ping","id":1,"id":1}"#, "id"),
+        (r#"{"op":"ping","queue":"q"}"#, "queue"),
+        (r#"{"op":"publish","body":1}"#, "queue"),
+        (r#"{"op":"publish","queue":1,"body":1}"#, "queue"),
+        (r#"{"op":"publish","queue":"q","queue":"q","body":1}"#, "queue"),
+        (r#"{"op":"publish","quue":"q","body":1}"#, "quue"),
+        (r#"{"op":"publish","queue":"q","messages":[{"body":1},{"boby":1}]}"#, "messages[1].boby"),
+        (r#"{"op":"publish","queue":"q","messages":{}}"#, "messages"),
+        (r#"{"op":"consume","queue":"q","prefetch":0}"#, "prefetch"),
+        (r#"{"op":"consume","queue":"q","prefetch":65536}"#, "prefetch"),
+        (r#"{"op":"consume","queue":"q","prefetch":"1"}"#, "prefetch"),
+        (r#"{"op":"consume","queue":"q","auto_ack":1}"#, "auto_ack"),
+        (r#"{"op":"pull","queue":"q","max":10001}"#, "max"),
+        (r#"{"op":"pull","queue":"q","wait_ms":60001}"#, "wait_ms"),
+        (r#"{"op":"ack","tag":"1"}"#, "tag"),
+        (r#"{"op":"nack","tag":1,"delay_ms":315360000001}"#, "delay_ms"),
+        (r#"{"op":"extend","tag":1,"lease_ms":0}"#, "lease_ms"),
+        (r#"{"op":"extend","tag":1,"lease_ms":43200001}"#, "lease_ms"),
+        (r#"{"op":"queue.list","limit":1001}"#, "limit"),
+        (r#"{"op":"queue.peek","queue":"q","max":1001}"#, "max"),
+        (
+            r#"{"op":"queue.declare","queue":"q","settings":{"ack_timeout_ms":0}}"#,
+            "settings.ack_timeout_ms",
+        ),
+        (
+            r#"{"op":"queue.declare","queue":"q","settings":{"max_bites":1}}"#,
+            "settings.max_bites",
+        ),
+    ] {
+        refused_field(&mut wire, line, field);
+    }
+}
+
+#[test]
+fn an_integer_has_no_fraction_no_exponent_and_no_sign() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let numbers =
+        ["-1", "-0", "1.0", "1e3", "1E0", "1e400", "18446744073709551616", "9".repeat(400).leak()];
+    for number in numbers {
+        for (op, field) in [
+            (r#""op":"consume","queue":"q","prefetch":"#, "prefetch"),
+            (r#""op":"pull","queue":"q","max":"#, "max"),
+            (r#""op":"ack","tag":"#, "tag"),
+            (r#""op":"ack","up_to":"#, "up_to"),
+            (r#""op":"cancel","sub":"#, "sub"),
+        ] {
+            refused_field(&mut wire, &format!("{{{op}{number}}}"), field);
+        }
+    }
+}
+
+#[test]
+fn what_comes_with_later_work_is_refused_by_name_and_never_ignored() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for (line, field) in [
+        (r#"{"op":"publish","topic":"t","body":1}"#, "topic"),
+        (r#"{"op":"publish","queue":"q","body":1,"priority":9}"#, "priority"),
+        (r#"{"op":"publish","queue":"q","body":1,"delay_ms":5}"#, "delay_ms"),
+        (r#"{"op":"publish","queue":"q","body":1,"ttl_ms":5}"#, "ttl_ms"),
+        (r#"{"op":"publish","queue":"q","body":1,"key":"k"}"#, "key"),
+        (r#"{"op":"publish","queue":"q","messages":[{"body":1,"group":"g"}]}"#, "messages[0].group"),
+        (r#"{"op":"nack","tag":1,"dead_letter":true}"#, "dead_letter"),
+        (r#"{"op":"nack","tag":1,"reason":"why"}"#, "reason"),
+        (r#"{"op":"queue.declare","queue":"q","settings":{"max_attempts":3}}"#, "settings.max_attempts"),
+        (r#"{"op":"queue.declare","queue":"q","settings":{"dead_letter":"d"}}"#, "settings.dead_letter"),
+        (r#"{"op":"queue.declare","queue":"q","settings":{"ttl_ms":5}}"#, "settings.ttl_ms"),
+        (r#"{"op":"queue.declare","queue":"q","settings":{"exclusive":true}}"#, "settings.exclusive"),
+        (
+            r#"{"op":"queue.declare","queue":"q","settings":{"overflow":"drop_oldest"}}"#,
+            "settings.overflow",
+        ),
+        (r#"{"op":"queue.move","from":"a","to":"b"}"#, "op"),
+        (r#"{"op":"queue.doctor","queue":"q"}"#, "op"),
+        (r#"{"op":"topic.bind","pattern":"#","queue":"q"}"#, "op"),
+        (r#"{"op":"topic.unbind","pattern":"#","queue":"q"}"#, "op"),
+        (r#"{"op":"topic.list"}"#, "op"),
+    ] {
+        wire.send(line);
+        let reply = wire.next();
+        assert_eq!(reply["error"]["code"], "bad_request", "{line}: {reply}");
+        assert_eq!(reply["error"]["field"], field, "{line}: {reply}");
+        let message = reply["error"]["message"].as_str().unwrap();
+        assert!(message.contains("not supported yet"), "{line}: {message}");
+    }
+    let queues = wire.ok(json!({"op": "queue.list"}));
+    assert_eq!(queues["queues"], json!([]), "refused requests did nothing");
+}
+
+#[test]
+fn requests_of_one_connection_take_effect_in_the_order_sent() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let mut lines = String::new();
+    for n in 0..2000 {
+        lines += &format!("{{\"op\":\"publish\",\"id\":{n},\"queue\":\"q\",\"body\":{n}}}\n");
+    }
+    lines += "{\"op\":\"pull\",\"id\":\"all\",\"queue\":\"q\",\"max\":10000}\n";
+    wire.send_raw(lines.as_bytes());
+    let pulled = wire.reply(&json!("all"));
+    let bodies: Vec<_> = pulled["messages"].as_array().unwrap().iter().map(|m| &m["body"]).collect();
+    assert_eq!(bodies.len(), 2000);
+    assert!(bodies.iter().enumerate().all(|(n, body)| **body == json!(n)));
+}
+
+#[test]
+fn a_client_that_sends_much_before_it_reads_is_served() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let line = format!("{{\"op\":\"ping\",\"id\":\"{}\"}}\n", "x".repeat(64));
+    // Far more than the sockets' buffers hold in either direction.
+    wire.send_raw(line.repeat(40_000).as_bytes());
+    for _ in 0..40_000 {
+        assert_eq!(wire.next()["ok"], true);
+    }
+}
