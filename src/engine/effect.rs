@@ -190,7 +190,7 @@ pub enum Refusal {
     /// A quota of the tenant or a limit of the connection.
     #[error("the quota of {} is used up", .0.as_str())]
     QuotaExceeded(Quota),
-    /// Deliveries that are not in hand; the others were done, as many as `done` says.
+    /// Deliveries that are not in hand; those of the request that are were done all the same.
     #[error("some tags are not in hand: never given, settled, or their lease is over")]
     UnknownTag {
         /// Those not in hand, in the order of the request.

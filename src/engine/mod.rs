@@ -6,10 +6,27 @@
 //! under an LSN of the tenant, and its reply and its deliveries come out once
 //! [`Input::Durable`] says that the store has that LSN.
 
+mod connection;
+mod consume;
+mod declare;
+mod delivery;
+mod departure;
 mod effect;
 mod input;
+mod inspect;
+mod invariants;
+mod lane;
 mod limits;
+mod number_map;
+mod paging;
+mod publish;
+mod queue;
 mod record;
+mod reservation;
+mod settle;
+mod tenant;
+mod timer;
+mod waiting;
 
 pub use effect::{
     CancelReason, Delivery, Effect, Load, LoadTicket, Peeked, QueueCounters, QueueInfo, Refusal,
@@ -18,3 +35,7 @@ pub use effect::{
 pub use input::{Input, Request, Tags};
 pub use limits::{Config, TenantLimits, Window};
 pub use record::{Batch, Record, Recovered, RecoveredQueue, StoredMessage};
+pub use tenant::Tenant;
+
+#[cfg(test)]
+mod tests;

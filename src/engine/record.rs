@@ -1,12 +1,17 @@
 //! What the engine writes into the store, and what it gets back at a restart.
 
-use crate::types::{Fence, Lsn, QueueId, QueueName, QueueSettings, Seq, SharedMessage, WallMs};
+use crate::types::{
+    Fence, Level, Lsn, QueueId, QueueName, QueueSettings, Seq, SharedMessage, WallMs,
+};
 
 /// Records that become durable together or not at all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// One more than that of the tenant's batch before.
     pub lsn: Lsn,
+    /// The level at which it counts as durable: the store's own, or more where a publish required
+    /// more. An LSN is told durable once every batch up to it has reached its own level.
+    pub level: Level,
     /// In the order in which they took effect.
     pub records: Vec<Record>,
 }

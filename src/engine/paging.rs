@@ -1,0 +1,139 @@
+//! Reading messages back: asks the store for what a queue needs next, and takes its answers. What
+//! a purge or a delete made meaningless is recognised by its ticket and dropped. Called by the
+//! tenant and by delivery.
+
+use std::time::Duration;
+
+use super::inspect::Peeking;
+use super::lane::Missing;
+use super::tenant::Tenant;
+use super::timer::Timer;
+use super::{Effect, Load, LoadTicket, Refusal, StoredMessage};
+use crate::types::{Lsn, QueueId};
+
+/// How long after a failed load it is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a load is for.
+#[derive(Debug)]
+pub(super) enum Loading {
+    /// Deliveries to come.
+    Window { queue: QueueId, asked: Missing },
+    /// A peek that waits.
+    Peek(Box<Peeking>),
+}
+
+impl Loading {
+    fn queue(&self) -> QueueId {
+        match self {
+            Loading::Window { queue, .. } => *queue,
+            Loading::Peek(peeking) => peeking.queue,
+        }
+    }
+}
+
+impl Tenant {
+    /// Asks for what the queue's consumers will need next.
+    pub(super) fn replenish(&mut self, id: QueueId) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let idle = queue.consumers.is_empty() || queue.load.is_some() || queue.reload_at.is_some();
+        if !queue.durable || idle {
+            return;
+        }
+        let Some(asked) = queue.lane.missing(queue.visible_to) else { return };
+        let ticket = self.ask(Loading::Window { queue: id, asked }, asked);
+        if let Some(queue) = self.queues.get_mut(&id) {
+            queue.load = Some(ticket);
+        }
+    }
+
+    /// Asks the store.
+    pub(super) fn ask(&mut self, loading: Loading, missing: Missing) -> LoadTicket {
+        self.last_ticket = LoadTicket(self.last_ticket.0 + 1);
+        let ticket = self.last_ticket;
+        self.ledger.effects.push(Effect::Load(Load {
+            ticket,
+            queue: loading.queue(),
+            from_seq: missing.from,
+            to_seq: missing.to,
+            messages_max: missing.messages_max,
+            bytes_max: missing.bytes_max,
+        }));
+        self.loads.insert(ticket, loading);
+        ticket
+    }
+
+    /// The store has answered.
+    pub(super) fn loaded(&mut self, ticket: LoadTicket, messages: Option<Vec<StoredMessage>>) {
+        match (self.loads.remove(&ticket), messages) {
+            (None, _) => {}
+            (Some(Loading::Window { queue, asked }), Some(messages)) => {
+                self.window_loaded(queue, asked, messages);
+            }
+            (Some(Loading::Window { queue, .. }), None) => self.window_failed(queue),
+            (Some(Loading::Peek(peeking)), Some(messages)) => self.peek_loaded(peeking, messages),
+            (Some(Loading::Peek(peeking)), None) => {
+                self.end_peek(*peeking, Lsn(0), Refusal::StorageUnavailable);
+            }
+        }
+    }
+
+    fn window_loaded(&mut self, id: QueueId, asked: Missing, messages: Vec<StoredMessage>) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        queue.load = None;
+        let (in_hand, delayed) = (&queue.in_hand, &queue.delayed);
+        let known = |seq| in_hand.contains_key(&seq) || delayed.contains_key(&seq);
+        let lost = queue.lane.loaded(asked, messages, known);
+        queue.messages = queue.messages.saturating_sub(lost);
+        self.usage.messages = self.usage.messages.saturating_sub(lost);
+        if queue.messages == 0 {
+            self.usage.bytes = self.usage.bytes.saturating_sub(queue.bytes);
+            queue.bytes = 0;
+        }
+        self.stir(id);
+    }
+
+    fn window_failed(&mut self, id: QueueId) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        queue.load = None;
+        let at = self.now.monotonic + RETRY;
+        queue.reload_at = Some(at);
+        self.timers.start(at, Timer::Reload(id));
+        self.end_impatient(id, Err(Refusal::StorageUnavailable));
+    }
+
+    /// The load under way for the queue's deliveries is of no use any more.
+    pub(super) fn cancel_window_load(&mut self, id: QueueId) {
+        let ticket = self.queues.get_mut(&id).and_then(|queue| queue.load.take());
+        if let Some(ticket) = ticket {
+            self.loads.remove(&ticket);
+        }
+    }
+
+    /// The queue is deleted: peeks that wait are told so once `after` is durable.
+    pub(super) fn drop_loads(&mut self, id: QueueId, after: Lsn) {
+        self.end_loads(|loading| loading.queue() == id, after, &Refusal::NoSuchQueue);
+    }
+
+    /// The store is latched: nothing that was asked for is of use.
+    pub(super) fn fail_loads(&mut self) {
+        self.end_loads(|_| true, Lsn(0), &Refusal::StorageUnavailable);
+        for queue in self.queues.values_mut() {
+            queue.load = None;
+        }
+    }
+
+    fn end_loads(&mut self, which: impl Fn(&Loading) -> bool, after: Lsn, refusal: &Refusal) {
+        let ended: Vec<LoadTicket> = self
+            .loads
+            .iter()
+            .filter(|(_, loading)| which(loading))
+            .map(|(ticket, _)| *ticket)
+            .collect();
+        for ticket in ended {
+            if let Some(Loading::Peek(peeking)) = self.loads.remove(&ticket) {
+                self.end_peek(*peeking, after, refusal.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! One tenant: its queues, its connections and its history. Takes inputs one at a time and leaves
+//! effects; the rules themselves are in the files beside this one, each of which adds its requests
+//! to [`Tenant`]. Called by the broker and by tests and simulations; refuses what the protocol says
+//! and never panics on an input, however odd.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::connection::{Connection, Consumer, Seat};
+use super::number_map::NumberMap;
+use super::paging::Loading;
+use super::queue::{Delayed, Queue};
+use super::reservation::Fences;
+use super::timer::{Timer, Timers};
+use super::waiting::{Ledger, Waiting};
+use super::{
+    Config, Effect, Input, LoadTicket, Recovered, RecoveredQueue, Refusal, Reply, Request,
+    TenantLimits, Usage,
+};
+use crate::types::{
+    ConnectionId, Level, Lsn, Monotonic, Now, QueueId, QueueName, RequestToken, Seq, Storage, Tag,
+};
+
+/// The state machine of one tenant.
+#[derive(Debug)]
+pub struct Tenant {
+    pub(super) config: Config,
+    pub(super) limits: TenantLimits,
+    pub(super) now: Now,
+    pub(super) ledger: Ledger,
+    pub(super) fences: Fences,
+    pub(super) timers: Timers,
+    pub(super) usage: Usage,
+    pub(super) names: BTreeMap<QueueName, QueueId>,
+    pub(super) queues: NumberMap<QueueId, Box<Queue>>,
+    pub(super) queue_id_max: QueueId,
+    /// The last batch that deleted a queue: what a `no_such_queue` may report.
+    pub(super) last_delete: Lsn,
+    pub(super) connections: NumberMap<ConnectionId, Connection>,
+    pub(super) loads: BTreeMap<LoadTicket, Loading>,
+    pub(super) last_ticket: LoadTicket,
+    pub(super) draining: bool,
+    /// Queues to look at for deliveries at the end of the input.
+    pub(super) stirred: VecDeque<QueueId>,
+}
+
+impl Tenant {
+    /// The engine of a tenant as its store remembers it.
+    pub fn new(config: Config, limits: TenantLimits, recovered: Recovered, now: Now) -> Self {
+        let fences = Fences::new(config.level, recovered.fence, config.reservation, now);
+        let mut tenant = Self {
+            ledger: Ledger::new(recovered.lsn, config.level),
+            fences,
+            limits,
+            now,
+            timers: Timers::default(),
+            usage: Usage::default(),
+            names: BTreeMap::new(),
+            queues: NumberMap::default(),
+            queue_id_max: recovered.queue_id_max,
+            last_delete: Lsn(0),
+            connections: NumberMap::default(),
+            loads: BTreeMap::new(),
+            last_ticket: LoadTicket(0),
+            draining: false,
+            stirred: VecDeque::new(),
+            config,
+        };
+        for queue in recovered.queues {
+            tenant.recover(queue);
+        }
+        tenant
+    }
+
+    /// Carries out one input at the time `now`, and appends what comes of it to `effects`.
+    pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        std::mem::swap(&mut self.ledger.effects, effects);
+        self.now = now;
+        self.expire();
+        self.take(input);
+        self.deliver();
+        self.reserve_fences();
+        std::mem::swap(&mut self.ledger.effects, effects);
+    }
+
+    /// When [`Input::Tick`] is wanted at the latest; `None`: not until another input came.
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.timers.next_deadline(self.now)
+    }
+
+    /// What the tenant uses of its quotas.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// The queues, by name, on which the connection has subscriptions or waiting pulls.
+    pub fn watched(&self, connection: ConnectionId) -> Vec<QueueName> {
+        let Some(connection) = self.connections.get(&connection) else { return Vec::new() };
+        let subscriptions = connection.subscriptions.values().map(|s| s.queue);
+        let pulls = connection.pulls.values().map(|pull| pull.queue);
+        let queues = subscriptions.chain(pulls).filter_map(|id| self.queues.get(&id));
+        let mut names: Vec<_> = queues.map(|queue| queue.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Request { connection, token, request } => {
+                self.connections.entry(connection).or_default();
+                self.request(connection, token, request);
+            }
+            Input::Sent { connection, bytes } => self.sent(connection, bytes),
+            Input::HalfClosed { connection } => self.half_closed(connection),
+            Input::Disconnected { connection, sent_up_to } => {
+                self.disconnected(connection, sent_up_to);
+            }
+            Input::Forbid { connection, queues } => self.forbid(connection, &queues),
+            Input::Limits(limits) => self.limits = limits,
+            Input::Durable(lsn) => self.durable_up_to(lsn),
+            Input::Loaded { ticket, messages } => self.loaded(ticket, messages),
+            Input::StoreFailed => self.store_failed(),
+            Input::Drain => self.drain(),
+            Input::Tick => {}
+        }
+    }
+
+    fn request(&mut self, connection: ConnectionId, token: RequestToken, request: Request) {
+        if self.draining && takes_or_waits(&request) {
+            return self.refuse(Lsn(0), connection, token, Refusal::ShuttingDown);
+        }
+        match request {
+            Request::Publish { queue, may_create, messages, batch, require } => {
+                let publish = super::publish::Publish { queue, may_create, batch, require };
+                self.publish(connection, token, publish, messages);
+            }
+            Request::Consume { queue, prefetch, auto_ack } => {
+                self.consume(connection, token, &queue, prefetch, auto_ack);
+            }
+            Request::Cancel { subscription } => self.cancel(connection, token, subscription),
+            Request::Pull { queue, max, wait_ms, auto_ack, bytes_max } => {
+                let terms = super::consume::PullTerms { max, wait_ms, auto_ack, bytes_max };
+                self.pull(connection, token, &queue, terms);
+            }
+            Request::Ack(tags) => self.ack(connection, token, tags),
+            Request::Nack { tags, delay_ms } => self.nack(connection, token, tags, delay_ms),
+            Request::Extend { tags, lease_ms } => self.extend(connection, token, tags, lease_ms),
+            Request::Declare { queue, settings, update } => {
+                self.declare(connection, token, queue, &settings, update);
+            }
+            Request::Delete { queue, if_empty } => self.delete(connection, token, &queue, if_empty),
+            Request::Purge { queue } => self.purge(connection, token, &queue),
+            Request::Info { queue } => self.info(connection, token, &queue),
+            Request::List { pattern, after, limit, visible, bytes_max } => {
+                let listing = super::inspect::Listing { pattern, after, limit, visible, bytes_max };
+                self.list(connection, token, &listing);
+            }
+            Request::Peek { queue, from_seq, max, bytes_max } => {
+                self.peek(connection, token, &queue, from_seq, max, bytes_max);
+            }
+        }
+    }
+
+    /// Everything whose time has come.
+    fn expire(&mut self) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            match timer {
+                Timer::Lease(connection, tag) => self.lease_over(connection, tag),
+                Timer::Pull(connection, pull) => self.wait_over(connection, pull),
+                Timer::Reload(queue) => {
+                    if let Some(queue) = self.queues.get_mut(&queue) {
+                        queue.reload_at = None;
+                    }
+                    self.stir(queue);
+                }
+            }
+        }
+        while let Some((id, seq)) = self.timers.pop_due_delay(self.now) {
+            if self.queues.get_mut(&id).is_some_and(|queue| queue.wake(seq)) {
+                self.stir(id);
+            }
+        }
+    }
+
+    fn durable_up_to(&mut self, lsn: Lsn) {
+        self.ledger.durable_up_to(lsn);
+        while let Some(waiting) = self.ledger.pop_durable() {
+            self.tell(waiting);
+        }
+        if self.ledger.failed() {
+            return;
+        }
+        for queue in self.fences.durable_up_to(lsn) {
+            self.stir(queue);
+        }
+    }
+
+    /// Tells, or does, what waited until now.
+    fn tell(&mut self, waiting: Waiting) {
+        match waiting {
+            Waiting::Reply { connection, token, result } => {
+                if self.connections.contains_key(&connection) {
+                    self.ledger.reply(Lsn(0), connection, token, result);
+                }
+            }
+            Waiting::Cancelled { connection, subscription, reason } => {
+                if self.connections.contains_key(&connection) {
+                    self.ledger.cancelled(Lsn(0), connection, subscription, reason);
+                }
+            }
+            Waiting::Deliver { connection, subscription, queue, entry } => {
+                self.deliver_settled(connection, subscription, queue, entry);
+            }
+            Waiting::Pulled { connection, token, queue, entries } => {
+                self.answer_settled_pull(connection, token, queue, entries);
+            }
+            Waiting::Visible { queue: id, seq, messages } => {
+                if let Some(queue) = self.queues.get_mut(&id) {
+                    queue.show(seq, messages);
+                }
+                self.stir(id);
+            }
+        }
+    }
+
+    fn store_failed(&mut self) {
+        if self.ledger.failed() {
+            return;
+        }
+        for (_, waiting) in self.ledger.fail() {
+            match waiting {
+                Waiting::Reply { connection, token, .. } => {
+                    self.tell_unavailable(connection, token);
+                }
+                Waiting::Pulled { connection, token, entries, .. } => {
+                    self.withdraw(connection, &entries);
+                    self.tell_unavailable(connection, token);
+                }
+                Waiting::Deliver { connection, entry, .. } => self.withdraw(connection, &[entry]),
+                Waiting::Cancelled { .. } => self.tell(waiting),
+                Waiting::Visible { .. } => {}
+            }
+        }
+        self.fail_loads();
+        let pulls: Vec<Consumer> = self.all_pulls(|queue| queue.durable);
+        for consumer in pulls {
+            self.end_pull(consumer, Err(Refusal::StorageUnavailable));
+        }
+    }
+
+    fn tell_unavailable(&mut self, connection: ConnectionId, token: RequestToken) {
+        if self.connections.contains_key(&connection) {
+            self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        for consumer in self.all_pulls(|_| true) {
+            self.end_pull(consumer, Ok(()));
+        }
+    }
+
+    /// The waiting pulls of the queues that `wanted` says, in a fixed order.
+    fn all_pulls(&self, wanted: impl Fn(&Queue) -> bool) -> Vec<Consumer> {
+        let ids = self.names.values().filter_map(|id| self.queues.get(id));
+        ids.filter(|queue| wanted(queue))
+            .flat_map(|queue| queue.consumers.iter())
+            .filter(|consumer| matches!(consumer.seat, Seat::Pull(_)))
+            .copied()
+            .collect()
+    }
+
+    /// Writes the next block of fences ahead of its need.
+    fn reserve_fences(&mut self) {
+        if self.ledger.failed() {
+            return;
+        }
+        if let Some(record) = self.fences.reservation_due() {
+            let lsn = self.ledger.append(vec![record]);
+            self.fences.reserving(lsn);
+        }
+    }
+
+    fn recover(&mut self, recovered: RecoveredQueue) {
+        let RecoveredQueue { id, name, settings, next_seq, messages, bytes, returned } = recovered;
+        let durable = self.makes_records(settings.storage);
+        let mut queue = Queue::new(id, name.clone(), settings, durable, self.config.window);
+        queue.next_seq = next_seq.max(Seq(1));
+        queue.visible_to = queue.last_seq();
+        if durable {
+            queue.messages = messages;
+            queue.bytes = bytes;
+            let known = returned.len() as u64;
+            queue.lane.recover(queue.last_seq(), messages.saturating_sub(known));
+            for (seq, attempt, until) in returned {
+                if until > self.now.wall_ms {
+                    queue.delayed.insert(seq, Delayed { until, attempt, message: None });
+                    self.timers.start_delay(until, id, seq);
+                } else {
+                    queue.lane.put_back_unloaded(seq, attempt);
+                }
+            }
+        }
+        self.usage.queues += 1;
+        self.usage.messages += queue.messages;
+        self.usage.bytes += queue.bytes;
+        self.queue_id_max = self.queue_id_max.max(id);
+        self.names.insert(name, id);
+        self.queues.insert(id, Box::new(queue));
+    }
+
+    /// Whether messages of a queue with that storage go to the store.
+    pub(super) fn makes_records(&self, storage: Storage) -> bool {
+        self.config.level != Level::Memory && storage == Storage::Default
+    }
+
+    /// Notes a queue for delivery at the end of the input.
+    pub(super) fn stir(&mut self, id: QueueId) {
+        if let Some(queue) = self.queues.get_mut(&id)
+            && !queue.stirred
+        {
+            queue.stirred = true;
+            self.stirred.push_back(id);
+        }
+    }
+
+    /// The queue of that name, or the answer that there is none.
+    pub(super) fn find(
+        &mut self,
+        connection: ConnectionId,
+        token: RequestToken,
+        name: &QueueName,
+    ) -> Option<(QueueId, RequestToken)> {
+        match self.names.get(name) {
+            Some(id) => Some((*id, token)),
+            None => {
+                self.refuse(self.last_delete, connection, token, Refusal::NoSuchQueue);
+                None
+            }
+        }
+    }
+
+    /// Answers once `after` is durable.
+    pub(super) fn answer(
+        &mut self,
+        after: Lsn,
+        connection: ConnectionId,
+        token: RequestToken,
+        reply: Reply,
+    ) {
+        self.ledger.reply(after, connection, token, Ok(reply));
+    }
+
+    /// Refuses once `after` is durable.
+    pub(super) fn refuse(
+        &mut self,
+        after: Lsn,
+        connection: ConnectionId,
+        token: RequestToken,
+        refusal: Refusal,
+    ) {
+        self.ledger.reply(after, connection, token, Err(refusal));
+    }
+
+    fn lease_over(&mut self, id: ConnectionId, tag: Tag) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(grip) = connection.tags.get_mut(&tag) else { return };
+        let Some(queue) = self.queues.get_mut(&grip.queue) else { return };
+        let Some(held) = queue.in_hand.remove(&grip.seq) else { return };
+        queue.put_back(grip.seq, held.attempt, held.message);
+        let queue = queue.id;
+        let subscription = grip.subscription.and_then(|id| connection.subscriptions.get_mut(&id));
+        match subscription {
+            Some(subscription) => {
+                grip.ghost = true;
+                subscription.ghosts += 1;
+            }
+            None => {
+                connection.tags.remove(&tag);
+            }
+        }
+        self.stir(queue);
+    }
+}
+
+/// Whether a server that is stopping refuses the request.
+fn takes_or_waits(request: &Request) -> bool {
+    match request {
+        Request::Publish { .. }
+        | Request::Consume { .. }
+        | Request::Pull { .. }
+        | Request::Declare { .. }
+        | Request::Delete { .. }
+        | Request::Purge { .. }
+        | Request::Peek { .. } => true,
+        Request::Cancel { .. }
+        | Request::Ack(_)
+        | Request::Nack { .. }
+        | Request::Extend { .. }
+        | Request::Info { .. }
+        | Request::List { .. } => false,
+    }
+}

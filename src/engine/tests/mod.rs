@@ -1,0 +1,6 @@
+//! The rules of the protocol, one test each, on a fake clock.
+
+mod bench;
+mod consuming;
+
+use bench::*;

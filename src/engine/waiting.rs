@@ -1,0 +1,161 @@
+//! The tenant's history as the engine sees it: numbers the batches, and holds back what may be told
+//! only once a batch is durable. Everything that leaves the engine leaves through here.
+
+use std::collections::VecDeque;
+
+use super::lane::Entry;
+use super::{Batch, CancelReason, Effect, Record, Refusal, Reply};
+use crate::types::{
+    ConnectionId, Level, Lsn, QueueId, QueueName, RequestToken, Seq, SubscriptionId,
+};
+
+/// What is told, or done, once its LSN is durable.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// An answer.
+    Reply { connection: ConnectionId, token: RequestToken, result: Result<Reply, Refusal> },
+    /// A message that was removed, under `auto_ack`, to be sent.
+    Deliver {
+        connection: ConnectionId,
+        subscription: SubscriptionId,
+        queue: QueueName,
+        entry: Entry,
+    },
+    /// The same for a pull.
+    Pulled { connection: ConnectionId, token: RequestToken, queue: QueueName, entries: Vec<Entry> },
+    /// The end of a subscription.
+    Cancelled { connection: ConnectionId, subscription: SubscriptionId, reason: CancelReason },
+    /// So many messages up to `seq` may be delivered.
+    Visible { queue: QueueId, seq: Seq, messages: u64 },
+}
+
+/// Batches given and batches durable, and what waits in between.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    lsn: Lsn,
+    durable: Lsn,
+    failed: bool,
+    level: Level,
+    waiting: VecDeque<(Lsn, Waiting)>,
+    /// The effects of the input at hand.
+    pub(super) effects: Vec<Effect>,
+}
+
+impl Ledger {
+    /// A history that goes on after `lsn`, on a store of `level`.
+    pub(super) fn new(lsn: Lsn, level: Level) -> Self {
+        Self {
+            lsn,
+            durable: lsn,
+            failed: false,
+            level,
+            waiting: VecDeque::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Whether the store is latched.
+    pub(super) fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The LSN that the next batch will have.
+    pub(super) fn next_lsn(&self) -> Lsn {
+        self.lsn.next()
+    }
+
+    /// Gives a batch of the store's own level to the store.
+    pub(super) fn append(&mut self, records: Vec<Record>) -> Lsn {
+        self.append_at(self.level, records)
+    }
+
+    /// Gives a batch of a higher level to the store.
+    pub(super) fn append_at(&mut self, level: Level, records: Vec<Record>) -> Lsn {
+        debug_assert!(!self.failed && self.level != Level::Memory && !records.is_empty());
+        self.lsn = self.lsn.next();
+        self.effects.push(Effect::Append(Batch { lsn: self.lsn, level, records }));
+        self.lsn
+    }
+
+    /// Whether the batch of that LSN is durable.
+    pub(super) fn is_durable(&self, lsn: Lsn) -> bool {
+        lsn <= self.durable
+    }
+
+    /// Answers once `after` is durable.
+    pub(super) fn reply(
+        &mut self,
+        after: Lsn,
+        connection: ConnectionId,
+        token: RequestToken,
+        result: Result<Reply, Refusal>,
+    ) {
+        if self.is_durable(after) {
+            self.effects.push(Effect::Reply { connection, token, result });
+        } else if self.failed {
+            let result = Err(Refusal::StorageUnavailable);
+            self.effects.push(Effect::Reply { connection, token, result });
+        } else {
+            self.waiting.push_back((after, Waiting::Reply { connection, token, result }));
+        }
+    }
+
+    /// Tells a client that its subscription ended, once `after` is durable.
+    pub(super) fn cancelled(
+        &mut self,
+        after: Lsn,
+        connection: ConnectionId,
+        subscription: SubscriptionId,
+        reason: CancelReason,
+    ) {
+        if self.is_durable(after) || self.failed {
+            self.effects.push(Effect::Cancelled { connection, subscription, reason });
+        } else {
+            let waiting = Waiting::Cancelled { connection, subscription, reason };
+            self.waiting.push_back((after, waiting));
+        }
+    }
+
+    /// Holds `waiting` back until `after`, which is not durable yet.
+    pub(super) fn wait(&mut self, after: Lsn, waiting: Waiting) {
+        debug_assert!(!self.is_durable(after));
+        self.waiting.push_back((after, waiting));
+    }
+
+    /// Notes that the store has made everything up to `lsn` durable.
+    pub(super) fn durable_up_to(&mut self, lsn: Lsn) {
+        if !self.failed {
+            self.durable = self.durable.max(lsn.min(self.lsn));
+        }
+    }
+
+    /// Takes the next thing that waits no longer. First come, first served: what waits for an older
+    /// LSN than the one before it comes after that one, so that replies keep their order.
+    pub(super) fn pop_durable(&mut self) -> Option<Waiting> {
+        let (after, _) = self.waiting.front()?;
+        if !self.is_durable(*after) {
+            return None;
+        }
+        self.waiting.pop_front().map(|(_, waiting)| waiting)
+    }
+
+    /// Latches, and hands out what will never be durable.
+    pub(super) fn fail(&mut self) -> VecDeque<(Lsn, Waiting)> {
+        self.failed = true;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Takes out of the waiting what `wanted` says, in its order.
+    pub(super) fn take_waiting(&mut self, wanted: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let (taken, kept) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|(_, waiting)| wanted(waiting));
+        self.waiting = kept;
+        taken.into_iter().map(|(_, waiting)| waiting).collect()
+    }
+
+    /// What waits, in its order; for the invariants.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter().map(|(_, waiting)| waiting)
+    }
+}
