@@ -2,7 +2,7 @@
 
 use super::record::Batch;
 use crate::types::{
-    ConnectionId, Fence, Level, QueueId, QueueName, QueueSettings, Quota, RequestToken, Seq,
+    CancelReason, ConnectionId, Fence, Level, QueueId, QueueName, QueueSettings, Quota, RequestToken, Seq,
     SharedMessage, SubscriptionId, Tag, WallMs,
 };
 
@@ -40,25 +40,6 @@ pub enum Effect {
         /// Why.
         reason: CancelReason,
     },
-}
-
-/// Why the server ended a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CancelReason {
-    /// The queue is gone.
-    QueueDeleted,
-    /// The grant is gone.
-    Forbidden,
-}
-
-impl CancelReason {
-    /// The reason's name in the protocol.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CancelReason::QueueDeleted => "queue_deleted",
-            CancelReason::Forbidden => "forbidden",
-        }
-    }
 }
 
 /// Names one load.

@@ -29,9 +29,10 @@ mod timer;
 mod waiting;
 
 pub use effect::{
-    CancelReason, Delivery, Effect, Load, LoadTicket, Peeked, QueueCounters, QueueInfo, Refusal,
+    Delivery, Effect, Load, LoadTicket, Peeked, QueueCounters, QueueInfo, Refusal,
     Reply, Usage,
 };
+use crate::types::CancelReason;
 pub use input::{Input, Request, Tags};
 pub use limits::{Config, TenantLimits, Window};
 pub use record::{Batch, Record, Recovered, RecoveredQueue, StoredMessage};

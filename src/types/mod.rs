@@ -1,6 +1,7 @@
 //! Values that cannot be bad: each type here checks itself where it is made, so that what lies
 //! above never meets an unchecked name, size or pattern. Knows no other room; everybody calls it.
 
+mod cancel;
 mod grant;
 mod id;
 mod level;
@@ -11,6 +12,7 @@ mod quota;
 mod settings;
 mod time;
 
+pub use cancel::CancelReason;
 pub use grant::{Action, Grant, Grants, ParseGrantError};
 pub use id::{
     ConnectionId, Fence, Lsn, QueueId, RequestId, RequestToken, Seq, SubscriptionId, Tag, TenantId,

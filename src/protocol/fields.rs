@@ -1,0 +1,162 @@
+//! Typed access to the fields of an object. Each field is taken once; what is left over at the end
+//! is unknown or doubled, and refused by name.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::json::{self, Entry};
+use super::request::ParseError;
+
+/// Where an object stands, for the `field` of errors.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// The request itself.
+    Request,
+    /// One of a batch.
+    Message(usize),
+    /// An object in a field of this name.
+    In(&'a str),
+}
+
+impl Place<'_> {
+    fn join(self, name: &str) -> String {
+        match self {
+            Place::Request => name.to_owned(),
+            Place::Message(index) => format!("messages[{index}].{name}"),
+            Place::In(outer) => format!("{outer}.{name}"),
+        }
+    }
+}
+
+/// Fields of one object that were not taken yet.
+pub(super) struct Fields<'a> {
+    entries: Vec<Entry<'a>>,
+    place: Place<'a>,
+}
+
+/// The text of a value and the name of its field.
+pub(super) struct Field<'a, 'f> {
+    pub name: &'f str,
+    pub text: &'a str,
+    place: Place<'f>,
+}
+
+impl<'a> Fields<'a> {
+    pub fn new(entries: Vec<Entry<'a>>, place: Place<'a>) -> Self {
+        Self { entries, place }
+    }
+
+    /// Takes a field out.
+    pub fn optional<'f>(&mut self, name: &'f str) -> Option<Field<'a, 'f>>
+    where
+        'a: 'f,
+    {
+        let at = self.entries.iter().position(|entry| entry.name == name)?;
+        let text = self.entries.remove(at).value;
+        Some(Field { name, text, place: self.place })
+    }
+
+    /// Takes a field out that must be there.
+    pub fn required<'f>(&mut self, name: &'f str) -> Result<Field<'a, 'f>, ParseError>
+    where
+        'a: 'f,
+    {
+        self.optional(name).ok_or_else(|| self.missing(name, "is missing"))
+    }
+
+    /// A refusal for a field that is not there.
+    pub fn missing(&self, name: &str, text: &str) -> ParseError {
+        ParseError::bad_request(Some(self.place.join(name)), text)
+    }
+
+    /// Refuses fields of later work.
+    pub fn not_yet(&mut self, names: &[&str]) -> Result<(), ParseError> {
+        match names.iter().find(|name| self.entries.iter().any(|entry| entry.name == **name)) {
+            Some(name) => Err(not_yet(self.place.join(name), name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what is left over. `taken` are the names that were asked for.
+    pub fn finish(self, taken: &[&str]) -> Result<(), ParseError> {
+        let Some(left) = self.entries.first() else { return Ok(()) };
+        let text = if taken.contains(&&*left.name) {
+            "stands there more than once"
+        } else {
+            "is not a field of this request"
+        };
+        Err(ParseError::bad_request(Some(self.place.join(&left.name)), text))
+    }
+
+    /// The remaining fields as they are.
+    pub fn into_entries(self) -> Vec<Entry<'a>> {
+        self.entries
+    }
+}
+
+/// "Not supported yet" for a field or request that this version knows by name only.
+pub(super) fn not_yet(field: String, name: &str) -> ParseError {
+    ParseError::bad_request(Some(field), format!("{name} is not supported yet by this version"))
+}
+
+impl<'a, 'f> Field<'a, 'f> {
+    /// A refusal that names this field.
+    pub fn refuse(&self, text: impl fmt::Display) -> ParseError {
+        ParseError::bad_request(Some(self.place.join(self.name)), text.to_string())
+    }
+
+    /// A refusal that names a part of this field.
+    pub fn refuse_part(&self, part: &str, text: impl fmt::Display) -> ParseError {
+        let name = format!("{}.{part}", self.place.join(self.name));
+        ParseError::bad_request(Some(name), text.to_string())
+    }
+
+    pub fn string(&self) -> Result<Cow<'a, str>, ParseError> {
+        json::string(self.text).ok_or_else(|| self.refuse("must be a string"))
+    }
+
+    /// A string of so many bytes.
+    pub fn string_of(&self, bytes: RangeInclusive<usize>) -> Result<Cow<'a, str>, ParseError> {
+        let text = self.string()?;
+        if bytes.contains(&text.len()) {
+            return Ok(text);
+        }
+        Err(self.refuse(format_args!("must have {} to {} bytes", bytes.start(), bytes.end())))
+    }
+
+    pub fn integer(&self, range: RangeInclusive<u64>) -> Result<u64, ParseError> {
+        json::integer(self.text).filter(|number| range.contains(number)).ok_or_else(|| {
+            self.refuse(format_args!("must be an integer from {} to {}", range.start(), range.end()))
+        })
+    }
+
+    pub fn boolean(&self) -> Result<bool, ParseError> {
+        match self.text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.refuse("must be true or false")),
+        }
+    }
+
+    pub fn is_null(&self) -> bool {
+        self.text == "null"
+    }
+
+    /// A string that `parse` takes.
+    pub fn parsed<T, E: fmt::Display>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, ParseError> {
+        parse(&self.string()?).map_err(|error| self.refuse(error))
+    }
+
+    pub fn elements(&self) -> Result<json::Elements<'a>, ParseError> {
+        json::array(self.text).ok_or_else(|| self.refuse("must be an array"))
+    }
+
+    /// The fields of an object.
+    pub fn object(&self) -> Result<Vec<Entry<'a>>, ParseError> {
+        json::object(self.text).ok_or_else(|| self.refuse("must be an object"))
+    }
+}

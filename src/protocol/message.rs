@@ -1,0 +1,89 @@
+//! One message of a `publish`.
+
+use base64_simd::STANDARD;
+
+use super::fields::{Field, Fields};
+use super::json;
+use super::request::{Limits, ParseError};
+use crate::types::{Content, Headers, Message, Properties, QueueName};
+
+/// Fields of a message.
+pub(super) const FIELDS: [&str; 5] =
+    ["payload", "body", "headers", "reply_to", "correlation_id"];
+/// Fields of a message that come with later work.
+pub(super) const LATER: [&str; 5] = ["priority", "delay_ms", "ttl_ms", "key", "group"];
+
+const HEADERS_MAX: usize = 64;
+const HEADERS_BYTES_MAX: usize = 8 * 1024;
+const CORRELATION_ID_BYTES_MAX: usize = 128;
+
+/// Takes the fields of one message out of `fields`.
+pub(super) fn parse(fields: &mut Fields<'_>, limits: &Limits) -> Result<Message, ParseError> {
+    fields.not_yet(&LATER)?;
+    let content = match (fields.optional("payload"), fields.optional("body")) {
+        (Some(payload), None) => Content::Payload(decode(&payload)?),
+        (None, Some(body)) => Content::Body(body.text.into()),
+        (Some(payload), Some(_)) => return Err(payload.refuse("stands beside a body")),
+        (None, None) => return Err(fields.missing("payload", "or a body is missing")),
+    };
+    let message = Message { content, properties: properties(fields)?, published_at: 0 };
+    if message.size() > limits.max_message_bytes {
+        return Err(ParseError::too_large(limits.max_message_bytes));
+    }
+    Ok(message)
+}
+
+/// Standard base64 with padding, nothing else: no white space, no bits behind the end.
+fn decode(payload: &Field<'_, '_>) -> Result<Box<[u8]>, ParseError> {
+    let text = payload.string()?;
+    match STANDARD.decode_to_vec(text.as_bytes()) {
+        Ok(bytes) => Ok(bytes.into_boxed_slice()),
+        Err(_) => Err(payload.refuse("must be standard base64 with padding")),
+    }
+}
+
+fn properties(fields: &mut Fields<'_>) -> Result<Option<Box<Properties>>, ParseError> {
+    let headers = fields.optional("headers");
+    let reply_to = fields.optional("reply_to");
+    let correlation_id = fields.optional("correlation_id");
+    if headers.is_none() && reply_to.is_none() && correlation_id.is_none() {
+        return Ok(None);
+    }
+    let mut properties = Properties::default();
+    if let Some(field) = headers {
+        properties.headers = parse_headers(&field)?;
+    }
+    if let Some(field) = reply_to {
+        properties.reply_to = Some(field.parsed(QueueName::new)?);
+    }
+    if let Some(field) = correlation_id {
+        let text = field.string_of(0..=CORRELATION_ID_BYTES_MAX)?;
+        properties.correlation_id = Some(text.into());
+    }
+    Ok(Some(Box::new(properties)))
+}
+
+fn parse_headers(field: &Field<'_, '_>) -> Result<Headers, ParseError> {
+    let entries = field.object()?;
+    if entries.len() > HEADERS_MAX {
+        return Err(field.refuse("has more than 64 entries"));
+    }
+    let mut headers = Headers::with_capacity(entries.len());
+    let mut bytes = 0;
+    for entry in &entries {
+        if headers.iter().any(|(name, _)| **name == *entry.name) {
+            return Err(field.refuse("has a name more than once"));
+        }
+        if entry.name.starts_with("gmq-") {
+            return Err(field.refuse("names that begin with gmq- are the server's"));
+        }
+        let value = json::string(entry.value)
+            .ok_or_else(|| field.refuse("must be an object of strings"))?;
+        bytes += entry.name.len() + value.len();
+        headers.push((entry.name.as_ref().into(), value.into()));
+    }
+    if bytes > HEADERS_BYTES_MAX {
+        return Err(field.refuse("has more than 8 KiB of names and values"));
+    }
+    Ok(headers)
+}

@@ -1,0 +1,379 @@
+//! Requests: from a frame to a value in which every name, size and range is checked.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::error_code::ErrorCode;
+use super::fields::{Field, Fields, Place, not_yet};
+use super::settings::TIME_MS_MAX;
+use super::{json, message, settings};
+use crate::types::{
+    LEASE_MS_MAX, Level, Message, Pattern, QueueName, RequestId, RequestToken, Seq, SettingsPatch,
+    SubscriptionId, Tag, TenantName, UserName,
+};
+
+/// Limits of the server that requests are checked against.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest message. Unit: bytes, as [`Message::size`] counts.
+    pub max_message_bytes: u64,
+}
+
+/// A request and what its reply needs.
+#[derive(Debug)]
+pub struct Parsed {
+    /// For the reply.
+    pub token: RequestToken,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What is asked. The fields are those of the protocol.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "docs/protocol.md has each request and field")]
+pub enum Request {
+    Auth(Auth),
+    Ping,
+    Whoami,
+    Publish { queue: QueueName, messages: Vec<Message>, batch: bool, require: Option<Level> },
+    Consume { queue: QueueName, prefetch: u32, auto_ack: bool },
+    Cancel { sub: SubscriptionId },
+    Pull { queue: QueueName, max: u32, wait_ms: u64, auto_ack: bool },
+    Ack { tags: Tags },
+    Nack { tags: Tags, delay_ms: u64 },
+    Extend { tags: Tags, lease_ms: Option<u64> },
+    Declare { queue: QueueName, settings: SettingsPatch, update: bool },
+    Delete { queue: QueueName, if_empty: bool },
+    Purge { queue: QueueName },
+    Info { queue: QueueName },
+    List { pattern: Option<Pattern>, after: Option<String>, limit: u32 },
+    Peek { queue: QueueName, from_seq: Seq, max: u32 },
+}
+
+/// A login by password.
+#[derive(Debug)]
+pub struct Auth {
+    /// The tenant, `default` where left out.
+    pub tenant: TenantName,
+    /// The user.
+    pub user: UserName,
+    /// The password.
+    pub password: Password,
+}
+
+/// A password: wiped when dropped, never printed.
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Takes a password of 1 to 1,024 bytes.
+    pub fn new(text: impl Into<String>) -> Option<Self> {
+        let text = Zeroizing::new(text.into());
+        (1..=PASSWORD_BYTES_MAX).contains(&text.len()).then_some(Self(text))
+    }
+
+    /// The password itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// Deliveries that a request names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tags {
+    /// These.
+    List(Vec<Tag>),
+    /// All in hand up to this one.
+    UpTo(Tag),
+}
+
+/// A request that cannot be taken, and what is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseError {
+    /// `bad_frame`, `unknown_op`, `bad_request` or `message_too_large`.
+    pub code: ErrorCode,
+    /// The request's `id`, where it has a good one.
+    pub id: Option<RequestId>,
+    /// The request's name, where it has a known one.
+    pub op: Option<&'static str>,
+    /// The place of what is wrong.
+    pub field: Option<String>,
+    /// What is wrong with it.
+    pub message: Cow<'static, str>,
+}
+
+impl ParseError {
+    fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, id: None, op: None, field: None, message: message.into() }
+    }
+
+    /// A `bad_request`; the message is completed by the name of the field in front of it.
+    pub(super) fn bad_request(field: Option<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let message = match &field {
+            Some(field) if !text.contains("not supported yet") => format!("{field} {text}"),
+            _ => text,
+        };
+        Self { field, ..Self::new(ErrorCode::BadRequest, message) }
+    }
+
+    pub(super) fn too_large(limit: u64) -> Self {
+        let message = format!("a message has at most {limit} bytes of content and headers");
+        Self::new(ErrorCode::MessageTooLarge, message)
+    }
+}
+
+const PASSWORD_BYTES_MAX: usize = 1024;
+const ID_BYTES_MAX: usize = 64;
+const BATCH_MAX: usize = 10_000;
+const PULL_MAX: u64 = 10_000;
+const WAIT_MS_MAX: u64 = 60_000;
+const LIST_MAX: u64 = 1_000;
+const PEEK_MAX: u64 = 1_000;
+
+/// Every request of the protocol.
+const OPS: [&str; 21] = [
+    "auth",
+    "ping",
+    "whoami",
+    "publish",
+    "consume",
+    "cancel",
+    "pull",
+    "ack",
+    "nack",
+    "extend",
+    "queue.declare",
+    "queue.delete",
+    "queue.purge",
+    "queue.info",
+    "queue.list",
+    "queue.peek",
+    "queue.move",
+    "queue.doctor",
+    "topic.bind",
+    "topic.unbind",
+    "topic.list",
+];
+
+/// Takes a frame apart. Syntax comes first: whatever else may be wrong with a frame, if it is not
+/// one JSON object it is `bad_frame`.
+pub fn parse(frame: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
+    let entries = json::frame(frame)
+        .map_err(|invalid| ParseError::new(ErrorCode::BadFrame, invalid.to_string()))?;
+    let mut fields = Fields::new(entries, Place::Request);
+    let id = fields.optional("id").map(|field| request_id(&field)).transpose()?;
+    let with_id = |error: ParseError, op| ParseError { id: id.clone(), op, ..error };
+    let op = request_op(&mut fields).map_err(|error| with_id(error, None))?;
+    let request = request(op, fields, limits).map_err(|error| with_id(error, Some(op)))?;
+    let frame_bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    Ok(Parsed { token: RequestToken { id, op, frame_bytes }, request })
+}
+
+fn request_id(field: &Field<'_, '_>) -> Result<RequestId, ParseError> {
+    if let Some(number) = json::integer(field.text) {
+        return Ok(RequestId::Number(number));
+    }
+    match json::string(field.text) {
+        Some(text) if text.len() <= ID_BYTES_MAX => Ok(RequestId::Text(field.text.into())),
+        _ => Err(field.refuse("must be an unsigned 64-bit integer or a string of at most 64 bytes")),
+    }
+}
+
+fn request_op(fields: &mut Fields<'_>) -> Result<&'static str, ParseError> {
+    let field = fields.required("op")?;
+    let text = field.string()?;
+    OPS.into_iter().find(|op| *op == text).ok_or_else(|| {
+        ParseError::new(ErrorCode::UnknownOp, "there is no request of this name")
+    })
+}
+
+fn request(
+    op: &'static str,
+    mut fields: Fields<'_>,
+    limits: &Limits,
+) -> Result<Request, ParseError> {
+    let (request, names): (Request, &[&str]) = match op {
+        "auth" => (auth(&mut fields)?, &["tenant", "user", "password"]),
+        "ping" => (Request::Ping, &[]),
+        "whoami" => (Request::Whoami, &[]),
+        "publish" => return publish(fields, limits),
+        "consume" => (consume(&mut fields)?, &["queue", "prefetch", "auto_ack"]),
+        "cancel" => (cancel(&mut fields)?, &["sub"]),
+        "pull" => (pull(&mut fields)?, &["queue", "max", "wait_ms", "auto_ack"]),
+        "ack" => (Request::Ack { tags: tags(&mut fields)? }, &["tag", "tags", "up_to"]),
+        "nack" => (nack(&mut fields)?, &["tag", "tags", "up_to", "delay_ms"]),
+        "extend" => (extend(&mut fields)?, &["tag", "tags", "up_to", "lease_ms"]),
+        "queue.declare" => (declare(&mut fields)?, &["queue", "settings", "update"]),
+        "queue.delete" => {
+            let if_empty = boolean(&mut fields, "if_empty")?;
+            (Request::Delete { queue: queue(&mut fields)?, if_empty }, &["queue", "if_empty"])
+        }
+        "queue.purge" => (Request::Purge { queue: queue(&mut fields)? }, &["queue"]),
+        "queue.info" => (Request::Info { queue: queue(&mut fields)? }, &["queue"]),
+        "queue.list" => (list(&mut fields)?, &["pattern", "after", "limit"]),
+        "queue.peek" => (peek(&mut fields)?, &["queue", "from_seq", "max"]),
+        later => return Err(not_yet("op".to_owned(), later)),
+    };
+    finish(fields, names)?;
+    Ok(request)
+}
+
+fn finish(fields: Fields<'_>, names: &[&str]) -> Result<(), ParseError> {
+    let mut taken = vec!["op", "id"];
+    taken.extend(names);
+    fields.finish(&taken)
+}
+
+fn auth(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    fields.not_yet(&["token", "certificate", "resume", "want_resume"])?;
+    let tenant = match fields.optional("tenant") {
+        Some(field) => field.parsed(TenantName::new)?,
+        None => TenantName::default(),
+    };
+    let user = fields.required("user")?.parsed(UserName::new)?;
+    let field = fields.required("password")?;
+    let password = Password::new(field.string()?)
+        .ok_or_else(|| field.refuse("must have 1 to 1024 bytes"))?;
+    Ok(Request::Auth(Auth { tenant, user, password }))
+}
+
+fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseError> {
+    fields.not_yet(&["topic"])?;
+    let queue = queue(&mut fields)?;
+    let require = match fields.optional("require") {
+        Some(field) => Some(Level::from_name(&field.string()?).ok_or_else(|| {
+            field.refuse("must be \"memory\", \"os\", \"disk\" or \"replicated\"")
+        })?),
+        None => None,
+    };
+    let list = fields.optional("messages");
+    let batch = list.is_some();
+    let messages = match list {
+        Some(list) => messages(&list, limits)?,
+        None => vec![message::parse(&mut fields, limits)?],
+    };
+    let own: &[&str] = if batch { &[] } else { &message::FIELDS };
+    finish(fields, &[&["queue", "require", "messages"], own].concat())?;
+    Ok(Request::Publish { queue, messages, batch, require })
+}
+
+fn messages(list: &Field<'_, '_>, limits: &Limits) -> Result<Vec<Message>, ParseError> {
+    let mut messages = Vec::new();
+    for (index, element) in list.elements()?.enumerate() {
+        if index == BATCH_MAX {
+            return Err(list.refuse("must have 1 to 10000 messages"));
+        }
+        let place = Place::Message(index);
+        let entries = json::object(element).ok_or_else(|| {
+            ParseError::bad_request(Some(format!("messages[{index}]")), "must be an object")
+        })?;
+        let mut fields = Fields::new(entries, place);
+        messages.push(message::parse(&mut fields, limits)?);
+        fields.finish(&message::FIELDS)?;
+    }
+    if messages.is_empty() { Err(list.refuse("must have 1 to 10000 messages")) } else { Ok(messages) }
+}
+
+fn consume(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let prefetch = integer(fields, "prefetch", 1..=65_535, 100)?;
+    let auto_ack = boolean(fields, "auto_ack")?;
+    Ok(Request::Consume { queue: queue(fields)?, prefetch: narrow(prefetch), auto_ack })
+}
+
+fn cancel(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let sub = fields.required("sub")?.integer(0..=u64::MAX)?;
+    Ok(Request::Cancel { sub: SubscriptionId(sub) })
+}
+
+fn pull(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let max = narrow(integer(fields, "max", 1..=PULL_MAX, 1)?);
+    let wait_ms = integer(fields, "wait_ms", 0..=WAIT_MS_MAX, 0)?;
+    let auto_ack = boolean(fields, "auto_ack")?;
+    Ok(Request::Pull { queue: queue(fields)?, max, wait_ms, auto_ack })
+}
+
+fn nack(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    fields.not_yet(&["dead_letter", "reason"])?;
+    let delay_ms = integer(fields, "delay_ms", 0..=TIME_MS_MAX, 0)?;
+    Ok(Request::Nack { tags: tags(fields)?, delay_ms })
+}
+
+fn extend(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let lease_ms =
+        fields.optional("lease_ms").map(|field| field.integer(1..=LEASE_MS_MAX)).transpose()?;
+    Ok(Request::Extend { tags: tags(fields)?, lease_ms })
+}
+
+fn declare(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let settings = match fields.optional("settings") {
+        Some(field) => settings::parse(&field)?,
+        None => SettingsPatch::default(),
+    };
+    let update = boolean(fields, "update")?;
+    Ok(Request::Declare { queue: queue(fields)?, settings, update })
+}
+
+fn list(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let pattern = fields.optional("pattern").map(|f| f.parsed(Pattern::new)).transpose()?;
+    let after = fields.optional("after").map(|f| f.string_of(0..=200)).transpose()?;
+    let limit = narrow(integer(fields, "limit", 1..=LIST_MAX, 100)?);
+    Ok(Request::List { pattern, after: after.map(Cow::into_owned), limit })
+}
+
+fn peek(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let from_seq = Seq(integer(fields, "from_seq", 0..=u64::MAX, 0)?);
+    let max = narrow(integer(fields, "max", 1..=PEEK_MAX, 10)?);
+    Ok(Request::Peek { queue: queue(fields)?, from_seq, max })
+}
+
+fn queue(fields: &mut Fields<'_>) -> Result<QueueName, ParseError> {
+    fields.required("queue")?.parsed(QueueName::new)
+}
+
+fn integer(
+    fields: &mut Fields<'_>,
+    name: &str,
+    range: std::ops::RangeInclusive<u64>,
+    default: u64,
+) -> Result<u64, ParseError> {
+    fields.optional(name).map_or(Ok(default), |field| field.integer(range))
+}
+
+fn boolean(fields: &mut Fields<'_>, name: &str) -> Result<bool, ParseError> {
+    fields.optional(name).map_or(Ok(false), |field| field.boolean())
+}
+
+/// A number whose range was checked to fit.
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).expect("the range was checked")
+}
+
+/// Exactly one of `tag`, `tags` and `up_to`.
+fn tags(fields: &mut Fields<'_>) -> Result<Tags, ParseError> {
+    let named = (fields.optional("tag"), fields.optional("tags"), fields.optional("up_to"));
+    match named {
+        (Some(tag), None, None) => Ok(Tags::List(vec![Tag(tag.integer(0..=u64::MAX)?)])),
+        (None, Some(list), None) => list
+            .elements()?
+            .map(|element| json::integer(element).map(Tag))
+            .collect::<Option<_>>()
+            .map(Tags::List)
+            .ok_or_else(|| list.refuse("must be an array of unsigned integers")),
+        (None, None, Some(tag)) => Ok(Tags::UpTo(Tag(tag.integer(0..=u64::MAX)?))),
+        (None, None, None) => Err(fields.missing("tag", "is missing; or give tags, or up_to")),
+        (_, Some(second), _) | (_, _, Some(second)) => {
+            Err(second.refuse("stands beside another; give one of tag, tags and up_to"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
