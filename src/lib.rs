@@ -10,4 +10,6 @@
 //! - `broker`: owns engines and stores; `command`: one file for each verb; `server`: sockets.
 //! - `client`: the Rust client; `cli`: the commands of the program.
 
+#[cfg(feature = "server")]
+pub mod config;
 pub mod types;
