@@ -12,4 +12,8 @@
 
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod telemetry;
+#[cfg(feature = "client")]
+pub mod tls;
 pub mod types;

@@ -25,10 +25,7 @@ pub use problem::{Problem, Problems, Source};
 pub use settings::{Argon2, Auth, Config, Limits, Log, Tls};
 pub use template::{example, initial};
 pub use value::Workers;
-pub use word::{
-    AccountsKind, ClientAuth, ClientIdentity, Durability, LogFormat, LogLevel, MinVersion,
-    StoreKind,
-};
+pub use word::{AccountsKind, ClientAuth, Durability, LogFormat, LogLevel, MinVersion, StoreKind};
 
 use rules::RULES;
 use settings::settings;

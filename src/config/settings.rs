@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 
+use crate::types::SanKind;
+
 use super::section::{Section, Setting, section};
 use super::value::Workers;
 use super::word::{
-    AccountsKind, ClientAuth, ClientIdentity, Durability, LogFormat, LogLevel, MinVersion,
-    StoreKind,
+    AccountsKind, ClientAuth, Durability, LogFormat, LogLevel, MinVersion, StoreKind,
 };
 
 section! {
@@ -57,7 +58,7 @@ section! {
         client_auth: ClientAuth = "required";
         /// Which subject alternative name of a client certificate says who it is: "dns", "uri" or
         /// "email". It must hold exactly one of that kind; its common name never counts.
-        client_identity: ClientIdentity = "dns";
+        client_identity: SanKind = "dns";
         /// The oldest TLS version that is spoken: "1.3" or "1.2".
         min_version: MinVersion = "1.3";
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::*;
+use crate::types::SanKind;
 
 const EXAMPLE: &str = include_str!("../../config/gmq.toml");
 
@@ -50,7 +51,7 @@ fn defaults_are_those_of_the_protocol() {
     assert_eq!(config.accounts, AccountsKind::Sqlite);
     assert_eq!(config.data_dir, PathBuf::from("data"));
     assert_eq!(config.tls.client_auth, ClientAuth::Required);
-    assert_eq!(config.tls.client_identity, ClientIdentity::Dns);
+    assert_eq!(config.tls.client_identity, SanKind::Dns);
     assert_eq!(config.tls.min_version, MinVersion::Tls13);
     assert_eq!(config.auth.failures_per_minute_user, 20);
     assert_eq!(config.auth.failures_per_minute_address, 200);

@@ -3,6 +3,7 @@
 //! `settings`.
 
 use super::value::{Value, expected, quoted};
+use crate::types::SanKind;
 
 /// An enum whose values are written as words; `later` are words that a later version will know.
 macro_rules! words {
@@ -84,18 +85,6 @@ words! {
 }
 
 words! {
-    /// The kind of subject alternative name that says who a client certificate is.
-    ClientIdentity {
-        /// A DNS name.
-        Dns = "dns",
-        /// A URI.
-        Uri = "uri",
-        /// An e-mail address.
-        Email = "email",
-    }
-}
-
-words! {
     /// The oldest TLS version that is spoken.
     MinVersion {
         /// TLS 1.2 and 1.3.
@@ -128,5 +117,17 @@ words! {
         Debug = "debug",
         /// Everything.
         Trace = "trace",
+    }
+}
+
+impl Value for SanKind {
+    fn expected() -> String {
+        "\"dns\" or \"uri\" or \"email\"".to_owned()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| expected::<Self>())
+    }
+    fn to_toml(&self) -> String {
+        quoted(self.as_str())
     }
 }

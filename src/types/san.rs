@@ -36,6 +36,19 @@ impl fmt::Display for SanKind {
     }
 }
 
+impl FromStr for SanKind {
+    type Err = SanError;
+
+    fn from_str(text: &str) -> Result<Self, SanError> {
+        match text {
+            "dns" => Ok(SanKind::Dns),
+            "uri" => Ok(SanKind::Uri),
+            "email" => Ok(SanKind::Email),
+            _ => Err(SanError::Kind),
+        }
+    }
+}
+
 /// Why a text is not a subject alternative name. The texts never repeat the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SanError {
@@ -100,13 +113,7 @@ impl FromStr for San {
 
     fn from_str(text: &str) -> Result<Self, SanError> {
         let (kind, name) = text.split_once(':').ok_or(SanError::Kind)?;
-        let kind = match kind {
-            "dns" => SanKind::Dns,
-            "uri" => SanKind::Uri,
-            "email" => SanKind::Email,
-            _ => return Err(SanError::Kind),
-        };
-        Self::new(kind, name)
+        Self::new(kind.parse()?, name)
     }
 }
 
