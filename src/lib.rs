@@ -10,7 +10,16 @@
 //! - `broker`: owns engines and stores; `command`: one file for each verb; `server`: sockets.
 //! - `client`: the Rust client; `cli`: the commands of the program.
 
-pub mod types;
-
+#[cfg(feature = "server")]
+pub mod broker;
+#[cfg(feature = "server")]
+pub mod config;
 pub mod engine;
+pub mod protocol;
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
+pub mod telemetry;
+#[cfg(feature = "client")]
+pub mod tls;
+pub mod types;

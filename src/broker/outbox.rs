@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use crate::engine::{CancelReason, Delivery, Refusal, Reply};
-use crate::types::{RequestToken, SubscriptionId};
+use crate::engine::{Delivery, Refusal, Reply};
+use crate::types::{CancelReason, RequestToken, SubscriptionId};
 
 /// One thing to write.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use super::record::Batch;
 use crate::types::{
-    CancelReason, ConnectionId, Fence, Level, QueueId, QueueName, QueueSettings, Quota, RequestToken, Seq,
-    SharedMessage, SubscriptionId, Tag, WallMs,
+    CancelReason, ConnectionId, Fence, Level, QueueId, QueueName, QueueSettings, Quota,
+    RequestToken, Seq, SharedMessage, SubscriptionId, Tag, WallMs,
 };
 
 /// One effect. They are carried out in the order given.

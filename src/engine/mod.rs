@@ -28,11 +28,10 @@ mod tenant;
 mod timer;
 mod waiting;
 
-pub use effect::{
-    Delivery, Effect, Load, LoadTicket, Peeked, QueueCounters, QueueInfo, Refusal,
-    Reply, Usage,
-};
 use crate::types::CancelReason;
+pub use effect::{
+    Delivery, Effect, Load, LoadTicket, Peeked, QueueCounters, QueueInfo, Refusal, Reply, Usage,
+};
 pub use input::{Input, Request, Tags};
 pub use limits::{Config, TenantLimits, Window};
 pub use record::{Batch, Record, Recovered, RecoveredQueue, StoredMessage};

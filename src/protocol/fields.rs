@@ -88,11 +88,6 @@ impl<'a> Fields<'a> {
         };
         Err(ParseError::bad_request(Some(self.place.join(&left.name)), text))
     }
-
-    /// The remaining fields as they are.
-    pub fn into_entries(self) -> Vec<Entry<'a>> {
-        self.entries
-    }
 }
 
 /// "Not supported yet" for a field or request that this version knows by name only.
@@ -104,12 +99,6 @@ impl<'a, 'f> Field<'a, 'f> {
     /// A refusal that names this field.
     pub fn refuse(&self, text: impl fmt::Display) -> ParseError {
         ParseError::bad_request(Some(self.place.join(self.name)), text.to_string())
-    }
-
-    /// A refusal that names a part of this field.
-    pub fn refuse_part(&self, part: &str, text: impl fmt::Display) -> ParseError {
-        let name = format!("{}.{part}", self.place.join(self.name));
-        ParseError::bad_request(Some(name), text.to_string())
     }
 
     pub fn string(&self) -> Result<Cow<'a, str>, ParseError> {
@@ -127,7 +116,11 @@ impl<'a, 'f> Field<'a, 'f> {
 
     pub fn integer(&self, range: RangeInclusive<u64>) -> Result<u64, ParseError> {
         json::integer(self.text).filter(|number| range.contains(number)).ok_or_else(|| {
-            self.refuse(format_args!("must be an integer from {} to {}", range.start(), range.end()))
+            self.refuse(format_args!(
+                "must be an integer from {} to {}",
+                range.start(),
+                range.end()
+            ))
         })
     }
 

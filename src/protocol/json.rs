@@ -405,7 +405,9 @@ mod tests {
         for good in [r#"{"a":"\ud83d\ude00"}"#, r#"{"\ud83d\ude00":1}"#] {
             assert!(valid(good), "{good}");
         }
-        for bad in [r#""\ud83d""#, r#""\ud83dx""#, r#""\ude00""#, r#""\ud83d\ud83d""#, r#""\ud83d\n""#] {
+        for bad in
+            [r#""\ud83d""#, r#""\ud83dx""#, r#""\ude00""#, r#""\ud83d\ud83d""#, r#""\ud83d\n""#]
+        {
             assert!(!valid(&format!(r#"{{"a":{bad}}}"#)), "{bad}");
             assert!(!valid(&format!(r#"{{"body":{bad}}}"#)), "{bad}");
         }
@@ -430,11 +432,21 @@ mod tests {
 
     fn json_like() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
-            Just("{".to_owned()), Just("}".to_owned()), Just("[".to_owned()), Just("]".to_owned()),
-            Just(",".to_owned()), Just(":".to_owned()), Just("\"a\"".to_owned()),
-            Just("\"\\u0041\\n\"".to_owned()), Just("1".to_owned()), Just("-0.5e+3".to_owned()),
-            Just("01".to_owned()), Just("true".to_owned()), Just("null".to_owned()),
-            Just(" ".to_owned()), "[\"\\\\a0-9.eE+{}\\[\\]:, \t-]{1,3}",
+            Just("{".to_owned()),
+            Just("}".to_owned()),
+            Just("[".to_owned()),
+            Just("]".to_owned()),
+            Just(",".to_owned()),
+            Just(":".to_owned()),
+            Just("\"a\"".to_owned()),
+            Just("\"\\u0041\\n\"".to_owned()),
+            Just("1".to_owned()),
+            Just("-0.5e+3".to_owned()),
+            Just("01".to_owned()),
+            Just("true".to_owned()),
+            Just("null".to_owned()),
+            Just(" ".to_owned()),
+            "[\"\\\\a0-9.eE+{}\\[\\]:, \t-]{1,3}",
         ];
         proptest::collection::vec(piece, 0..12).prop_map(|pieces| format!("{{{}", pieces.concat()))
     }

@@ -8,8 +8,7 @@ use super::request::{Limits, ParseError};
 use crate::types::{Content, Headers, Message, Properties, QueueName};
 
 /// Fields of a message.
-pub(super) const FIELDS: [&str; 5] =
-    ["payload", "body", "headers", "reply_to", "correlation_id"];
+pub(super) const FIELDS: [&str; 5] = ["payload", "body", "headers", "reply_to", "correlation_id"];
 /// Fields of a message that come with later work.
 pub(super) const LATER: [&str; 5] = ["priority", "delay_ms", "ttl_ms", "key", "group"];
 

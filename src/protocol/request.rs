@@ -183,16 +183,18 @@ fn request_id(field: &Field<'_, '_>) -> Result<RequestId, ParseError> {
     }
     match json::string(field.text) {
         Some(text) if text.len() <= ID_BYTES_MAX => Ok(RequestId::Text(field.text.into())),
-        _ => Err(field.refuse("must be an unsigned 64-bit integer or a string of at most 64 bytes")),
+        _ => {
+            Err(field.refuse("must be an unsigned 64-bit integer or a string of at most 64 bytes"))
+        }
     }
 }
 
 fn request_op(fields: &mut Fields<'_>) -> Result<&'static str, ParseError> {
     let field = fields.required("op")?;
     let text = field.string()?;
-    OPS.into_iter().find(|op| *op == text).ok_or_else(|| {
-        ParseError::new(ErrorCode::UnknownOp, "there is no request of this name")
-    })
+    OPS.into_iter()
+        .find(|op| *op == text)
+        .ok_or_else(|| ParseError::new(ErrorCode::UnknownOp, "there is no request of this name"))
 }
 
 fn request(
@@ -240,8 +242,8 @@ fn auth(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
     };
     let user = fields.required("user")?.parsed(UserName::new)?;
     let field = fields.required("password")?;
-    let password = Password::new(field.string()?)
-        .ok_or_else(|| field.refuse("must have 1 to 1024 bytes"))?;
+    let password =
+        Password::new(field.string()?).ok_or_else(|| field.refuse("must have 1 to 1024 bytes"))?;
     Ok(Request::Auth(Auth { tenant, user, password }))
 }
 
@@ -279,7 +281,11 @@ fn messages(list: &Field<'_, '_>, limits: &Limits) -> Result<Vec<Message>, Parse
         messages.push(message::parse(&mut fields, limits)?);
         fields.finish(&message::FIELDS)?;
     }
-    if messages.is_empty() { Err(list.refuse("must have 1 to 10000 messages")) } else { Ok(messages) }
+    if messages.is_empty() {
+        Err(list.refuse("must have 1 to 10000 messages"))
+    } else {
+        Ok(messages)
+    }
 }
 
 fn consume(fields: &mut Fields<'_>) -> Result<Request, ParseError> {

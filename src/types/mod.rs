@@ -9,6 +9,7 @@ mod message;
 mod name;
 mod pattern;
 mod quota;
+mod san;
 mod settings;
 mod time;
 
@@ -23,5 +24,6 @@ pub use message::{Content, Headers, Message, Properties, SharedMessage};
 pub use name::{NameError, QueueName, TenantName, UserName};
 pub use pattern::{Pattern, PatternError};
 pub use quota::{Quota, Quotas};
+pub use san::{San, SanError, SanKind};
 pub use settings::{LEASE_MS_MAX, Overflow, QueueSettings, SettingsPatch, Storage};
 pub use time::{Monotonic, Now, WallMs};

@@ -8,9 +8,29 @@ use crate::harness::{Home, Wire, tls};
 
 /// Every op of the protocol but `auth`.
 const OPS: [&str; 23] = [
-    "ping", "whoami", "publish", "consume", "cancel", "pull", "ack", "nack", "extend",
-    "queue.declare", "queue.delete", "queue.purge", "queue.list", "queue.info", "queue.peek",
-    "queue.move", "queue.doctor", "topic.bind", "topic.unbind", "topic.list", "hello", "", "x",
+    "ping",
+    "whoami",
+    "publish",
+    "consume",
+    "cancel",
+    "pull",
+    "ack",
+    "nack",
+    "extend",
+    "queue.declare",
+    "queue.delete",
+    "queue.purge",
+    "queue.list",
+    "queue.info",
+    "queue.peek",
+    "queue.move",
+    "queue.doctor",
+    "topic.bind",
+    "topic.unbind",
+    "topic.list",
+    "hello",
+    "",
+    "x",
 ];
 
 #[test]
@@ -158,7 +178,9 @@ fn too_many_failures_are_throttled_for_that_user_and_address_alone() {
         server.connect().refused_and_closed(&wrong, "auth_failed");
     }
     let mut wire = server.connect();
-    wire.send(&json!({"op":"auth","id":1,"user":"victim","password":"a good password"}).to_string());
+    wire.send(
+        &json!({"op":"auth","id":1,"user":"victim","password":"a good password"}).to_string(),
+    );
     let error = wire.next()["error"].clone();
     assert_eq!(error["code"], "auth_throttled");
     let retry_after_ms = error["retry_after_ms"].as_u64().unwrap();
@@ -224,7 +246,8 @@ fn whoami_tells_grants_and_quotas() {
     assert_eq!(reply["grants"], json!(["publish:orders.#", "consume:replies"]));
     assert_eq!(reply["quotas"]["queues"], json!({"used": 0, "limit": 7}));
     assert_eq!(reply["quotas"]["connections"]["used"], 1);
-    for quota in ["queues", "messages", "bytes", "connections", "publish_rate", "publish_byte_rate"] {
+    for quota in ["queues", "messages", "bytes", "connections", "publish_rate", "publish_byte_rate"]
+    {
         assert!(reply["quotas"][quota].is_object(), "{quota}: {reply}");
     }
 }

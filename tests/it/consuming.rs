@@ -39,8 +39,12 @@ fn a_subscription_gets_messages_as_events() {
     assert_eq!(subscribed, json!({"id": 9, "ok": true, "sub": 1}));
     let event = wire.message();
     for (field, value) in [
-        ("sub", json!(1)), ("queue", json!("orders")), ("tag", json!(1)), ("seq", json!(1)),
-        ("attempt", json!(1)), ("payload", json!("aGk=")),
+        ("sub", json!(1)),
+        ("queue", json!("orders")),
+        ("tag", json!(1)),
+        ("seq", json!(1)),
+        ("attempt", json!(1)),
+        ("payload", json!("aGk=")),
     ] {
         assert_eq!(event[field], value, "{event}");
     }
@@ -82,7 +86,10 @@ fn auto_ack_settles_before_sending() {
         assert_eq!(error["code"], "unknown_tag");
     }
     let info = info(&mut wire, "q");
-    assert_eq!((&info["ready"], &info["in_hand"], &info["acked"]), (&json!(0), &json!(0), &json!(5)));
+    assert_eq!(
+        (&info["ready"], &info["in_hand"], &info["acked"]),
+        (&json!(0), &json!(0), &json!(5))
+    );
 }
 
 #[test]
@@ -301,7 +308,9 @@ fn a_lease_that_ran_out_fills_the_prefetch_until_its_tag_is_named() {
     let both = eventually("both messages at the other consumer", || {
         let reply = other.ok(json!({"op": "pull", "queue": "q", "max": 2}));
         let messages = reply["messages"].as_array().unwrap().clone();
-        other.request(json!({"op": "nack", "tags": messages.iter().map(|m| &m["tag"]).collect::<Vec<_>>()}));
+        other.request(
+            json!({"op": "nack", "tags": messages.iter().map(|m| &m["tag"]).collect::<Vec<_>>()}),
+        );
         (messages.len() == 2).then_some(messages)
     });
     assert_eq!(bodies(&both), [0, 1]);
@@ -319,7 +328,10 @@ fn what_a_lost_connection_had_in_hand_returns() {
     publish(&mut stays, "q", 0..2);
     let mut goes = server.login();
     consume(&mut goes, "q", 10);
-    assert_eq!((goes.message()["body"].clone(), goes.message()["body"].clone()), (json!(0), json!(1)));
+    assert_eq!(
+        (goes.message()["body"].clone(), goes.message()["body"].clone()),
+        (json!(0), json!(1))
+    );
     goes.cut();
     let back = stays.ok(json!({"op": "pull", "queue": "q", "max": 2, "wait_ms": 60_000}));
     assert_eq!(bodies(back["messages"].as_array().unwrap())[0], 0);
@@ -377,7 +389,10 @@ fn subscriptions_and_waiting_pulls_of_a_connection_are_bounded() {
         wire.send(r#"{"op":"pull","queue":"q","wait_ms":60000}"#);
     }
     let consume = wire.refused(json!({"op": "consume", "queue": "q"}));
-    assert_eq!((&consume["code"], &consume["quota"]), (&json!("quota_exceeded"), &json!("subscriptions")));
+    assert_eq!(
+        (&consume["code"], &consume["quota"]),
+        (&json!("quota_exceeded"), &json!("subscriptions"))
+    );
     let pull = wire.refused(json!({"op": "pull", "queue": "q", "wait_ms": 1}));
     assert_eq!((&pull["code"], &pull["quota"]), (&json!("quota_exceeded"), &json!("pulls")));
 }

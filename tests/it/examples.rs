@@ -13,7 +13,9 @@ fn point_profile(home: &Home, server: &crate::harness::Server<'_>) {
         .unwrap()
         .lines()
         .map(|line| match line.split_once('=') {
-            Some((name, _)) if name.trim() == "server" => format!("server = \"{}\"\n", server.address),
+            Some((name, _)) if name.trim() == "server" => {
+                format!("server = \"{}\"\n", server.address)
+            }
             _ => format!("{line}\n"),
         })
         .collect();
@@ -45,7 +47,8 @@ fn quickstart_makes_the_round_trip() {
 fn init_overwrites_nothing_and_its_keys_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let home = Home::new();
-    let mode = |name: &str| std::fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
+    let mode =
+        |name: &str| std::fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
     for name in ["certs/ca.key", "certs/server.key", "certs/client.key", "client.toml"] {
         assert_eq!(mode(name), 0o600, "{name}");
     }

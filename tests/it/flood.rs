@@ -86,9 +86,7 @@ fn wrong_passwords_do_not_keep_a_real_client_out() {
         })
         .collect();
     let mut wire = server.connect();
-    wire.send(
-        &json!({"op":"auth","id":1,"user":"admin","password":home.password()}).to_string(),
-    );
+    wire.send(&json!({"op":"auth","id":1,"user":"admin","password":home.password()}).to_string());
     assert_eq!(wire.next()["ok"], true);
     for mut wire in wrong {
         assert_eq!(wire.next()["error"]["code"], "auth_failed");

@@ -67,10 +67,7 @@ fn before_authentication_the_limit_is_8_kib() {
     wire.closes_with("frame_too_large");
 
     let mut wire = server.connect();
-    let auth = format!(
-        r#"{{"op":"auth","id":1,"user":"admin","password":"{}"}}"#,
-        home.password()
-    );
+    let auth = format!(r#"{{"op":"auth","id":1,"user":"admin","password":"{}"}}"#, home.password());
     wire.send(&format!("{auth}{}", " ".repeat(8 * 1024 - auth.len())));
     assert_eq!(wire.next()["ok"], true);
 }

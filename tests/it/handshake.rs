@@ -40,16 +40,20 @@ fn a_required_certificate_that_is_missing_or_of_another_authority_fails_the_hand
     assert!(!greets(&home, &server, tls(&home.path("certs"), None)));
     let mut mixed = tls(&stranger.path("certs"), Some("client"));
     let trusted = tls(&home.path("certs"), None);
-    mixed.dangerous().set_certificate_verifier(rustls::client::WebPkiServerVerifier::builder_with_provider(
-        {
-            let mut roots = rustls::RootCertStore::empty();
-            use rustls::pki_types::pem::PemObject;
-            let pem = home.path("certs").join("ca.pem");
-            roots.add(rustls::pki_types::CertificateDer::from_pem_file(pem).unwrap()).unwrap();
-            Arc::new(roots)
-        },
-        Arc::clone(trusted.crypto_provider()),
-    ).build().unwrap());
+    mixed.dangerous().set_certificate_verifier(
+        rustls::client::WebPkiServerVerifier::builder_with_provider(
+            {
+                let mut roots = rustls::RootCertStore::empty();
+                use rustls::pki_types::pem::PemObject;
+                let pem = home.path("certs").join("ca.pem");
+                roots.add(rustls::pki_types::CertificateDer::from_pem_file(pem).unwrap()).unwrap();
+                Arc::new(roots)
+            },
+            Arc::clone(trusted.crypto_provider()),
+        )
+        .build()
+        .unwrap(),
+    );
     assert!(!greets(&home, &server, mixed), "the rogue authority has the same names");
     assert!(greets(&home, &server, tls(&home.path("certs"), Some("client"))));
 }

@@ -14,8 +14,15 @@ fn queue_names_have_their_bytes_words_and_length() {
     }
     let long = "x".repeat(201);
     for bad in ["", ".", "a.", ".a", "a..b", "_a", "a b", "ä", "a/b", "a*", "#", "a\n", &long] {
-        for op in ["queue.declare", "queue.delete", "queue.info", "queue.purge", "queue.peek",
-            "consume", "pull"] {
+        for op in [
+            "queue.declare",
+            "queue.delete",
+            "queue.info",
+            "queue.purge",
+            "queue.peek",
+            "consume",
+            "pull",
+        ] {
             let error = wire.refused(json!({"op": op, "queue": bad}));
             assert_eq!((&error["code"], &error["field"]), (&json!("bad_request"), &json!("queue")));
         }
@@ -28,7 +35,10 @@ fn names_of_the_same_letters_in_other_case_are_other_queues() {
     let server = home.serve();
     let mut wire = server.login();
     wire.ok(json!({"op": "publish", "queue": "Orders", "body": 1}));
-    assert_eq!(wire.refused(json!({"op": "queue.info", "queue": "orders"}))["code"], "no_such_queue");
+    assert_eq!(
+        wire.refused(json!({"op": "queue.info", "queue": "orders"}))["code"],
+        "no_such_queue"
+    );
 }
 
 #[test]

@@ -62,7 +62,9 @@ fn a_payload_is_standard_base64_with_padding() {
         let pulled = wire.ok(json!({"op": "pull", "queue": "q", "auto_ack": true}));
         assert_eq!(pulled["messages"][0]["payload"], good);
     }
-    for bad in ["A", "AA", "AAA", "AA=", "AA===", "AB==", "AAB=", "-_-_", "AA==\n", " AAAA", "é", "A=AA"] {
+    for bad in
+        ["A", "AA", "AAA", "AA=", "AA===", "AB==", "AAB=", "-_-_", "AA==\n", " AAAA", "é", "A=AA"]
+    {
         let request = json!({"op": "publish", "queue": "q", "payload": bad});
         assert_eq!(field_of(&mut wire, request), "payload", "{bad}");
     }
@@ -173,7 +175,8 @@ fn a_batch_is_stored_whole_or_not_at_all() {
     let server = home.serve();
     let mut wire = server.login();
     wire.ok(json!({"op": "queue.declare", "queue": "q", "settings": {"max_messages": 3}}));
-    let batch = |n: usize| json!({"op":"publish","queue":"q","messages":vec![json!({"body":1}); n]});
+    let batch =
+        |n: usize| json!({"op":"publish","queue":"q","messages":vec![json!({"body":1}); n]});
     wire.ok(batch(2));
     assert_eq!(wire.refused(batch(2))["code"], "queue_full");
     assert_eq!(wire.ok(json!({"op": "queue.info", "queue": "q"}))["ready"], 2);
@@ -245,7 +248,17 @@ fn require_tells_the_level_reached_or_refuses() {
 fn the_tenants_quotas_hold() {
     let home = Home::new();
     home.admin(
-        &["tenant", "set", "default", "--max-queues", "1", "--max-messages", "2", "--max-bytes", "10"],
+        &[
+            "tenant",
+            "set",
+            "default",
+            "--max-queues",
+            "1",
+            "--max-messages",
+            "2",
+            "--max-bytes",
+            "10",
+        ],
         "",
     );
     let server = home.serve();

@@ -30,7 +30,10 @@ fn a_declare_makes_compares_or_updates() {
         "op": "queue.declare", "queue": "q", "settings": {"storage": "memory"}, "update": true
     });
     let error = wire.refused(storage);
-    assert_eq!((&error["code"], &error["field"]), (&json!("bad_request"), &json!("settings.storage")));
+    assert_eq!(
+        (&error["code"], &error["field"]),
+        (&json!("bad_request"), &json!("settings.storage"))
+    );
 }
 
 #[test]
@@ -47,7 +50,15 @@ fn the_settings_of_info_can_be_declared_again() {
 fn the_tenants_defaults_hold_where_a_setting_is_left_out() {
     let home = Home::new();
     home.admin(
-        &["tenant", "set", "default", "--default", "ack_timeout_ms=5000", "--default", "max_bytes=9"],
+        &[
+            "tenant",
+            "set",
+            "default",
+            "--default",
+            "ack_timeout_ms=5000",
+            "--default",
+            "max_bytes=9",
+        ],
         "",
     );
     let server = home.serve();
@@ -63,12 +74,22 @@ fn settings_have_their_ranges() {
     let server = home.serve();
     let mut wire = server.login();
     for (name, bad) in [
-        ("max_messages", json!(0)), ("max_messages", json!("1")), ("max_bytes", json!(0)),
-        ("ack_timeout_ms", json!(0)), ("ack_timeout_ms", json!(43_200_001)),
-        ("ack_timeout_ms", Value::Null), ("storage", json!("disk")), ("storage", Value::Null),
-        ("overflow", json!("drop")), ("max_attempts", json!(0)), ("ttl_ms", json!(0)),
-        ("dedup_window_ms", json!(-1)), ("dedup_window_ms", json!(604_800_001)),
-        ("expires_ms", json!(0)), ("exclusive", json!(1)), ("dead_letter", json!("")),
+        ("max_messages", json!(0)),
+        ("max_messages", json!("1")),
+        ("max_bytes", json!(0)),
+        ("ack_timeout_ms", json!(0)),
+        ("ack_timeout_ms", json!(43_200_001)),
+        ("ack_timeout_ms", Value::Null),
+        ("storage", json!("disk")),
+        ("storage", Value::Null),
+        ("overflow", json!("drop")),
+        ("max_attempts", json!(0)),
+        ("ttl_ms", json!(0)),
+        ("dedup_window_ms", json!(-1)),
+        ("dedup_window_ms", json!(604_800_001)),
+        ("expires_ms", json!(0)),
+        ("exclusive", json!(1)),
+        ("dead_letter", json!("")),
     ] {
         let error = declare(&mut wire, json!({name: bad}))["error"].clone();
         assert_eq!(error["code"], "bad_request", "{name} {bad}: {error}");
@@ -125,10 +146,19 @@ fn info_counts() {
     wire.ok(json!({"op": "consume", "queue": "q"}));
     let info = wire.ok(json!({"op": "queue.info", "queue": "q"}));
     for (field, value) in [
-        ("queue", json!("q")), ("ready", json!(0)), ("delayed", json!(0)), ("in_hand", json!(3)),
-        ("bytes", json!(9)), ("consumers", json!(1)), ("dead_waiting", json!(0)),
-        ("published", json!(4)), ("acked", json!(1)), ("delivered", json!(5)),
-        ("redelivered", json!(1)), ("dead_lettered", json!(0)), ("expired", json!(0)),
+        ("queue", json!("q")),
+        ("ready", json!(0)),
+        ("delayed", json!(0)),
+        ("in_hand", json!(3)),
+        ("bytes", json!(9)),
+        ("consumers", json!(1)),
+        ("dead_waiting", json!(0)),
+        ("published", json!(4)),
+        ("acked", json!(1)),
+        ("delivered", json!(5)),
+        ("redelivered", json!(1)),
+        ("dead_lettered", json!(0)),
+        ("expired", json!(0)),
         ("duplicates", json!(0)),
     ] {
         assert_eq!(info[field], value, "{field}: {info}");

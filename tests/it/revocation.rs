@@ -86,8 +86,9 @@ fn widened_grants_hold_at_once() {
     let publish = json!({"op": "publish", "queue": "other", "body": 1});
     assert_eq!(wire.refused(publish.clone())["code"], "forbidden");
     home.admin(&["user", "grant", "worker", "all:other"], "");
-    let granted: Value =
-        eventually("the new grant", || Some(wire.request(publish.clone())).filter(|r| r["ok"] == true));
+    let granted: Value = eventually("the new grant", || {
+        Some(wire.request(publish.clone())).filter(|r| r["ok"] == true)
+    });
     assert_eq!(granted["seq"], 1);
 }
 

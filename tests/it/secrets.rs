@@ -54,7 +54,9 @@ fn a_password_appears_in_no_output() {
         .map(|line| match line.split_once('=') {
             Some((name, _)) if name.trim() == "password" => format!("password = \"{CANARY}\"\n"),
             Some((name, _)) if name.trim() == "user" => "user = \"bird\"\n".to_owned(),
-            Some((name, _)) if name.trim() == "server" => format!("server = \"{}\"\n", server.address),
+            Some((name, _)) if name.trim() == "server" => {
+                format!("server = \"{}\"\n", server.address)
+            }
             _ => format!("{line}\n"),
         })
         .collect();

@@ -49,8 +49,10 @@ fn requests_with_their_defaults() {
         panic!("auth");
     };
     assert_eq!(auth.tenant.as_str(), "default");
-    assert!(!format!("{:?}", auth.password).contains('p'.to_ascii_uppercase().to_ascii_lowercase())
-        || format!("{:?}", auth.password) == "Password(…)");
+    assert!(
+        !format!("{:?}", auth.password).contains('p'.to_ascii_uppercase().to_ascii_lowercase())
+            || format!("{:?}", auth.password) == "Password(…)"
+    );
 }
 
 #[test]
@@ -76,14 +78,20 @@ fn the_id_is_found_wherever_it_stands() {
 #[test]
 fn places_are_named() {
     for (line, place) in [
-        (r#"{"op":"publish","queue":"q","messages":[{"body":1},{"body":1,"priority":1}]}"#, "messages[1].priority"),
+        (
+            r#"{"op":"publish","queue":"q","messages":[{"body":1},{"body":1,"priority":1}]}"#,
+            "messages[1].priority",
+        ),
         (r#"{"op":"publish","queue":"q","messages":[{"body":1},2]}"#, "messages[1]"),
         (r#"{"op":"publish","queue":"q","messages":[{"body":1,"body":2}]}"#, "messages[0].body"),
         (r#"{"op":"publish","queue":"q","messages":[{}]}"#, "messages[0].payload"),
         (r#"{"op":"publish","queue":"q","messages":[{"body":1}],"body":1}"#, "body"),
         (r#"{"op":"queue.declare","queue":"q","settings":{"ttl_ms":1}}"#, "settings.ttl_ms"),
         (r#"{"op":"queue.declare","queue":"q","settings":{"a":1}}"#, "settings.a"),
-        (r#"{"op":"queue.declare","queue":"q","settings":{"max_bytes":1,"max_bytes":1}}"#, "settings.max_bytes"),
+        (
+            r#"{"op":"queue.declare","queue":"q","settings":{"max_bytes":1,"max_bytes":1}}"#,
+            "settings.max_bytes",
+        ),
         (r#"{"op":"queue.declare","queue":"q","settings":[]}"#, "settings"),
         (r#"{"op":"ack","tags":[1,-1]}"#, "tags"),
         (r#"{"op":"ack","tag":1,"up_to":1}"#, "up_to"),
@@ -98,8 +106,19 @@ fn places_are_named() {
 
 #[test]
 fn numbers_from_the_wire_are_not_trusted() {
-    for number in ["-1", "2147483648", "4294967296", "9223372036854775808", "18446744073709551616",
-        "1e400", "1.0", "1e3", "00", "\"1\"", "null"] {
+    for number in [
+        "-1",
+        "2147483648",
+        "4294967296",
+        "9223372036854775808",
+        "18446744073709551616",
+        "1e400",
+        "1.0",
+        "1e3",
+        "00",
+        "\"1\"",
+        "null",
+    ] {
         for line in [
             format!(r#"{{"op":"consume","queue":"q","prefetch":{number}}}"#),
             format!(r#"{{"op":"pull","queue":"q","max":{number}}}"#),
@@ -140,7 +159,9 @@ fn a_frame_that_is_no_json_is_bad_frame_whatever_else_is_wrong() {
 fn a_message_counts_its_content_and_headers() {
     let body = "x".repeat(1024 - 2 - 2);
     parsed(&format!(r#"{{"op":"publish","queue":"q","body":"{body}","headers":{{"a":"b"}}}}"#));
-    let error = refused(&format!(r#"{{"op":"publish","queue":"q","body":"{body}x","headers":{{"a":"b"}}}}"#));
+    let error = refused(&format!(
+        r#"{{"op":"publish","queue":"q","body":"{body}x","headers":{{"a":"b"}}}}"#
+    ));
     assert_eq!(error.code, ErrorCode::MessageTooLarge);
 }
 
