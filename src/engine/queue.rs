@@ -198,7 +198,7 @@ impl Queue {
     /// Whether `count` numbers are left that need no further record.
     pub(super) fn has_numbers(&self, count: u64, ledger: &Ledger) -> bool {
         let last = Seq(self.last_seq().0.saturating_add(count));
-        ledger.is_durable(self.created) && self.blocks.durable_to(ledger) >= last
+        ledger.is_durable(self.last_lsn) && self.blocks.durable_to(ledger) >= last
     }
 
     /// Takes a message that was in hand back to its place.

@@ -2,5 +2,6 @@
 
 mod bench;
 mod consuming;
+mod model;
 
 use bench::*;
