@@ -37,7 +37,7 @@ fn run(config: Config, ops: &[Op]) {
 }
 
 /// So many lists, unless the environment says how many.
-fn cases(few: u32) -> ProptestConfig {
+pub(super) fn cases(few: u32) -> ProptestConfig {
     let mut config = ProptestConfig::default();
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = few;
