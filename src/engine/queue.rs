@@ -185,14 +185,12 @@ impl Queue {
         }
     }
 
-    /// Drops what is ready or delayed; so many messages and bytes, those in hand, stay.
-    pub(super) fn purge(&mut self, stay: u64, stay_bytes: u64) {
+    /// Drops what is ready or delayed.
+    pub(super) fn purge(&mut self) {
         self.lane.clear();
         self.delayed.clear();
         self.purged_to = self.last_seq();
         self.hidden = 0;
-        self.messages = stay;
-        self.bytes = stay_bytes;
     }
 
     /// Whether `count` numbers are left that need no further record.

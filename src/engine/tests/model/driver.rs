@@ -1,63 +1,57 @@
 //! Runs an engine and the plain model side by side, and compares whatever can be seen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::op::{Choice, Op};
-use super::plain::{Place, Plain, PlainMessage};
+use super::plain::Plain;
 use super::store::LateStore;
 use super::{all_visible, stored};
-use crate::engine::tests::bench::{Answer, name, text};
+use crate::engine::tests::bench::{Answer, name};
 use crate::engine::*;
 use crate::types::*;
 
 /// An answer that is to come.
-struct Expected {
-    connection: ConnectionId,
+pub(super) struct Expected {
+    pub(super) connection: ConnectionId,
     /// `None`: judged when it comes (pulls, peeks of durable queues).
-    answer: Option<Answer>,
+    pub(super) answer: Option<Answer>,
     /// Not before this is durable.
-    after: Lsn,
+    pub(super) after: Lsn,
     /// The queue whose replies keep their order.
-    ordered: Option<QueueName>,
+    pub(super) ordered: Option<QueueName>,
 }
 
 /// A message that was removed under `auto_ack` and is to be sent.
-struct Taken {
-    queue: QueueName,
-    seq: u64,
-    attempt: u32,
-    text: String,
-    after: Lsn,
+pub(super) struct Taken {
+    pub(super) queue: QueueName,
+    pub(super) seq: u64,
+    pub(super) attempt: u32,
+    pub(super) text: String,
+    pub(super) after: Lsn,
 }
 
 pub(super) struct Driver {
-    tenant: Tenant,
-    plain: Plain,
-    store: LateStore,
-    connections: u64,
-    current: [ConnectionId; 4],
-    next_request: u64,
-    next_text: u64,
-    expected: BTreeMap<u64, Expected>,
-    taken: Vec<Taken>,
+    pub(super) tenant: Tenant,
+    pub(super) plain: Plain,
+    pub(super) store: LateStore,
+    pub(super) connections: u64,
+    pub(super) current: [ConnectionId; 4],
+    /// The connection of the last request, and its number.
+    pub(super) asking: ConnectionId,
+    pub(super) next_request: u64,
+    pub(super) next_text: u64,
+    pub(super) expected: BTreeMap<u64, Expected>,
+    pub(super) taken: Vec<Taken>,
     /// Whether what was taken may be gone with its connection.
-    losses: bool,
-    last_fence: Fence,
+    pub(super) losses: bool,
+    pub(super) last_fence: Fence,
     /// The last `seq` told of each queue of a durable store.
-    told: BTreeMap<QueueId, u64>,
-    deleted: BTreeMap<QueueName, Lsn>,
-    settled_at: BTreeMap<(ConnectionId, u64), Lsn>,
-    failed_loads: bool,
-    durable_store: bool,
-}
-
-/// What one input led to, gathered for the comparison.
-#[derive(Default)]
-struct Round {
-    /// What was ready before the deliveries, and what was delivered, by queue.
-    ready: BTreeMap<QueueName, Vec<u64>>,
-    given: BTreeMap<QueueName, Vec<u64>>,
+    pub(super) told: BTreeMap<QueueId, u64>,
+    pub(super) deleted: BTreeMap<QueueName, Lsn>,
+    pub(super) settled_at: BTreeMap<(ConnectionId, u64), Lsn>,
+    pub(super) failed_loads: bool,
+    pub(super) durable_store: bool,
 }
 
 impl Driver {
@@ -71,6 +65,7 @@ impl Driver {
             store: LateStore::default(),
             connections: 103,
             current: [100, 101, 102, 103].map(ConnectionId),
+            asking: ConnectionId(0),
             next_request: 0,
             next_text: 0,
             expected: BTreeMap::new(),
@@ -86,7 +81,7 @@ impl Driver {
     }
 
     /// The connection that an operation means: a new one after the last one's end.
-    fn connection(&self, at: u8) -> ConnectionId {
+    pub(super) fn connection(&self, at: u8) -> ConnectionId {
         self.current[usize::from(at)]
     }
 
@@ -148,27 +143,27 @@ impl Driver {
         self.compare_all();
     }
 
-    fn is_waiting_pull(&self, connection: ConnectionId, id: u64) -> bool {
+    pub(super) fn is_waiting_pull(&self, connection: ConnectionId, id: u64) -> bool {
         let connection = self.plain.connections.get(&connection);
         let pull = connection.and_then(|connection| connection.pulls.get(&id));
         pull.is_some_and(|pull| pull.ending.is_none())
     }
 
-    fn flush(&mut self, batches: usize) {
+    pub(super) fn flush(&mut self, batches: usize) {
         if let Some(lsn) = self.store.flush(batches) {
             self.plain.durable = lsn;
             self.step(Input::Durable(lsn));
         }
     }
 
-    fn answer(&mut self, load: usize, fails: bool) {
+    pub(super) fn answer(&mut self, load: usize, fails: bool) {
         if let Some(input) = self.store.answer(load, fails) {
             self.failed_loads |= fails;
             self.step(input);
         }
     }
 
-    fn disconnect(&mut self, at: u8, unsent: u8) {
+    pub(super) fn disconnect(&mut self, at: u8, unsent: u8) {
         let connection = self.connection(at);
         let last = self.plain.connections.get(&connection).map_or(0, |c| c.last_tag);
         let sent_up_to = Tag(last.saturating_sub(u64::from(unsent)));
@@ -181,7 +176,7 @@ impl Driver {
         self.step(Input::Disconnected { connection, sent_up_to });
     }
 
-    fn forbid(&mut self, at: u8, queue: u8) {
+    pub(super) fn forbid(&mut self, at: u8, queue: u8) {
         let connection = self.connection(at);
         let queue = queue_name(queue);
         self.plain.forbid(connection, &queue);
@@ -190,7 +185,7 @@ impl Driver {
     }
 
     /// Time passes, and the engine is called at each deadline that it names.
-    fn pass(&mut self, ms: u64) {
+    pub(super) fn pass(&mut self, ms: u64) {
         let end = self.plain.now.monotonic + Duration::from_millis(ms);
         while let Some(at) = self.tenant.next_deadline().filter(|at| *at <= end) {
             self.go_to(at.max(self.plain.now.monotonic));
@@ -200,14 +195,14 @@ impl Driver {
         self.step(Input::Tick);
     }
 
-    fn go_to(&mut self, at: Monotonic) {
+    pub(super) fn go_to(&mut self, at: Monotonic) {
         let now = &mut self.plain.now;
         now.wall_ms += at.as_nanos() / 1_000_000 - now.monotonic.as_nanos() / 1_000_000;
         now.monotonic = at;
     }
 
     /// The server stops hard and starts anew from what stands.
-    fn crash(&mut self, kept: usize) {
+    pub(super) fn crash(&mut self, kept: usize) {
         self.store.crash(kept);
         let image = &self.store.durable;
         for (id, told) in &self.told {
@@ -230,9 +225,10 @@ impl Driver {
         self.compare_state();
     }
 
-    fn send(&mut self, op: &Op) {
+    pub(super) fn send(&mut self, op: &Op) {
         let (at, request, ordered) = self.request(op);
         let connection = self.connection(at);
+        self.asking = connection;
         self.next_request += 1;
         let id = self.next_request;
         let token = RequestToken { id: Some(RequestId::Number(id)), op: "test", frame_bytes: 0 };
@@ -258,7 +254,7 @@ impl Driver {
     }
 
     /// What must be durable before anything is told of that name.
-    fn known_after(&self, name: &QueueName, request: &Request) -> Lsn {
+    pub(super) fn known_after(&self, name: &QueueName, request: &Request) -> Lsn {
         let consumes = matches!(request, Request::Consume { .. } | Request::Pull { .. });
         match self.plain.queues.get(name) {
             Some(queue) if consumes => queue.created,
@@ -268,7 +264,7 @@ impl Driver {
     }
 
     /// What must be durable before it is told that a tag of the request is unknown.
-    fn unknown_after(&self, connection: ConnectionId, request: &Request) -> Lsn {
+    pub(super) fn unknown_after(&self, connection: ConnectionId, request: &Request) -> Lsn {
         let tags = match request {
             Request::Ack(Tags::List(tags))
             | Request::Nack { tags: Tags::List(tags), .. }
@@ -279,7 +275,7 @@ impl Driver {
         settled.max().copied().unwrap_or_default()
     }
 
-    fn tags(&self, at: u8, choice: &Choice) -> Tags {
+    pub(super) fn tags(&self, at: u8, choice: &Choice) -> Tags {
         let connection = self.plain.connections.get(&self.connection(at));
         let last = connection.map_or(0, |connection| connection.last_tag);
         match choice {
@@ -292,7 +288,7 @@ impl Driver {
     }
 
     /// The request of an operation, and whether its replies keep the order of its queue.
-    fn request(&mut self, op: &Op) -> (u8, Request, bool) {
+    pub(super) fn request(&mut self, op: &Op) -> (u8, Request, bool) {
         match op.clone() {
             Op::Publish { at, queue, messages, may_create, require } => {
                 let batch = messages.len() > 1;
@@ -338,454 +334,19 @@ impl Driver {
         }
     }
 
-    fn message(&mut self, size: u16) -> Message {
+    pub(super) fn message(&mut self, size: u16) -> Message {
         self.next_text += 1;
         let text = format!("{:.<width$}", format!("m{}.", self.next_text), width = size as usize);
         stored(&text, 0)
     }
-
-    /// Hands in one input whose effect on the model is made, and judges what comes of it.
-    fn step(&mut self, input: Input) {
-        self.plain.expire();
-        let mut effects = Vec::new();
-        self.tenant.handle(self.plain.now, input, &mut effects);
-        self.tenant.check_invariants();
-        let mut round = Round::default();
-        let own = self.note_batches(&effects, &mut round);
-        if let Some(expected) = self.expected.get_mut(&self.next_request) {
-            expected.after = expected.after.max(own);
-        }
-        for effect in effects {
-            self.judge(effect, &mut round);
-        }
-        for (queue, mut given) in round.given {
-            given.sort_unstable();
-            assert_eq!(given, round.ready[&queue][..given.len()], "the lowest seq goes first");
-        }
-        self.plain.settled.clear();
-        self.compare_state();
-    }
-
-    /// Hands the batches to the store. Answers the LSN that the reply to the request at hand, if
-    /// there is one, has to wait for.
-    fn note_batches(&mut self, effects: &[Effect], round: &mut Round) -> Lsn {
-        let mut own = Lsn(0);
-        let mut removed = Vec::new();
-        for effect in effects {
-            let Effect::Append(batch) = effect else { continue };
-            self.store.append(batch);
-            for record in &batch.records {
-                match self.note_record(record, batch.lsn) {
-                    Some((queue, seq)) => removed.push((queue, seq, batch.lsn)),
-                    None if is_own(record) => own = batch.lsn,
-                    None => {}
-                }
-            }
-        }
-        let named: Vec<_> = self.plain.queues.iter_mut().collect();
-        for (_, queue) in named {
-            let (shaped, blocks) = (queue.shaped, &queue.blocks);
-            for (seq, message) in queue.messages.iter_mut().filter(|(_, m)| m.after.is_none()) {
-                assert!(!queue.durable, "messages of durable queues are recorded");
-                let block = blocks.iter().find(|(up_to, _)| up_to >= seq);
-                assert!(!self.durable_store || block.is_some(), "a seq is reserved");
-                let after = block.map_or(shaped, |(_, lsn)| shaped.max(*lsn));
-                message.after = Some(after);
-                own = own.max(after);
-            }
-        }
-        for (name, queue) in &self.plain.queues {
-            round.ready.insert(name.clone(), queue.ready(self.plain.durable));
-        }
-        for (queue, seq, lsn) in removed {
-            let message = self.take(&queue, seq, round);
-            let attempt = message.attempt + 1;
-            let text = message.text;
-            self.taken.push(Taken { queue, seq, attempt, text, after: lsn });
-        }
-        own
-    }
-
-    /// Answers the message that a record removes although no request settled it.
-    fn note_record(&mut self, record: &Record, lsn: Lsn) -> Option<(QueueName, u64)> {
-        let find = |plain: &Plain, id: QueueId| {
-            plain.queues.iter().find(|(_, q)| q.id == Some(id)).map(|(name, _)| name.clone())
-        };
-        match record {
-            Record::Created { queue, name, .. } => {
-                let plain = self.plain.queues.get_mut(name).expect("a queue is made");
-                (plain.id, plain.created, plain.shaped) = (Some(*queue), lsn, lsn);
-            }
-            Record::Changed { queue, .. } => {
-                let name = find(&self.plain, *queue).expect("a queue is changed");
-                self.plain.queues.get_mut(&name).unwrap().shaped = lsn;
-            }
-            Record::Deleted { queue } => {
-                let name = self.store.durable.queues.get(queue).map(|q| q.name.clone());
-                // A queue whose making is not durable either is told of by no one.
-                for name in name.into_iter().chain(self.deleted_names()) {
-                    self.deleted.insert(name, lsn);
-                }
-            }
-            Record::Published { queue, seq, message } => {
-                let name = find(&self.plain, *queue).expect("a queue is published to");
-                let plain = self.plain.queues.get_mut(&name).unwrap();
-                let plain = plain.messages.get_mut(&seq.0).expect("a message is published");
-                assert_eq!(plain.text, text(message));
-                plain.after = Some(lsn);
-            }
-            Record::Removed { queue, seq } => {
-                let name = find(&self.plain, *queue).expect("a message of a queue is removed");
-                let key = (name, seq.0);
-                return (!self.plain.settled.contains(&key)).then_some(key);
-            }
-            Record::SeqReserved { queue, up_to } => {
-                let name = find(&self.plain, *queue).expect("a queue's numbers are reserved");
-                self.plain.queues.get_mut(&name).unwrap().blocks.push((up_to.0, lsn));
-            }
-            Record::Delayed { .. } | Record::Purged { .. } | Record::FenceReserved { .. } => {}
-        }
-        None
-    }
-
-    /// Names that the model does not have and of which a record tells that they went.
-    fn deleted_names(&self) -> Vec<QueueName> {
-        (0..3).map(queue_name).filter(|name| !self.plain.queues.contains_key(name)).collect()
-    }
-
-    fn judge(&mut self, effect: Effect, round: &mut Round) {
-        match effect {
-            Effect::Append(_) => {}
-            Effect::Load(load) => {
-                let queue = self.plain.queues.values().find(|q| q.id == Some(load.queue));
-                let queue = queue.expect("a load is of a queue");
-                let asked = queue.messages.range(load.from_seq.0..=load.to_seq.0);
-                let durable = |m: &PlainMessage| m.after.is_some_and(|a| a <= self.plain.durable);
-                assert!(asked.map(|(_, m)| m).all(durable), "only what is durable is loaded");
-                assert!(load.messages_max > 0 && load.bytes_max > 0);
-                self.store.ask(load);
-            }
-            Effect::Deliver { connection, subscription, delivery } => {
-                self.judge_delivery(connection, subscription, delivery, round);
-            }
-            Effect::Cancelled { connection, subscription, .. } => {
-                let plain = &self.plain.connections[&connection];
-                assert!(!plain.subscriptions.contains_key(&subscription.0));
-            }
-            Effect::Reply { connection, token, result } => {
-                let Some(RequestId::Number(id)) = token.id else { panic!("{token:?}") };
-                self.judge_reply(connection, id, result, round);
-            }
-        }
-    }
-
-    /// The model's message is given away.
-    fn take(&mut self, queue: &QueueName, seq: u64, round: &mut Round) -> PlainMessage {
-        let ready = &round.ready[queue];
-        assert!(ready.contains(&seq), "{queue} {seq} is not among the ready {ready:?}");
-        round.given.entry(queue.clone()).or_default().push(seq);
-        let queue = self.plain.queues.get_mut(queue).unwrap();
-        let message = queue.messages.remove(&seq).expect("no message is given twice");
-        queue.counters.delivered += 1;
-        queue.counters.redelivered += u64::from(message.attempt > 0);
-        queue.counters.acked += 1;
-        message
-    }
-
-    /// A delivery that the client has to settle, if `settled` does not say that it is done.
-    fn give(
-        &mut self,
-        at: ConnectionId,
-        subscription: Option<u64>,
-        settled: bool,
-        delivery: &Delivery,
-        round: &mut Round,
-    ) {
-        let (name, seq) = (&delivery.queue, delivery.seq.0);
-        let held = self.taken.iter().position(|taken| {
-            (&taken.queue, taken.seq, &taken.text) == (name, seq, &text(&delivery.message))
-        });
-        let tag = delivery.tag.0;
-        let connection = self.plain.connections.get_mut(&at).expect("a connection");
-        assert_eq!(tag, connection.last_tag + 1, "tags are given one after the other");
-        connection.last_tag = tag;
-        connection.outbox_bytes += delivery.wire_bytes();
-        assert!(delivery.fence > self.last_fence, "fences grow");
-        self.last_fence = delivery.fence;
-        assert!(delivery.fence.0 < 1 << 53 && seq < 1 << 53);
-        assert!(!self.durable_store || delivery.fence <= self.store.durable.fence);
-        if let Some(index) = held {
-            let taken = self.taken.remove(index);
-            assert_eq!(delivery.attempt, taken.attempt);
-            assert!(taken.after <= self.plain.durable, "done before it is sent");
-            return;
-        }
-        let mut message = self.take(name, seq, round);
-        message.attempt += 1;
-        assert_eq!(text(&delivery.message), message.text);
-        assert_eq!(delivery.attempt, message.attempt);
-        assert_eq!(delivery.message.published_at, message.published_at);
-        let queue = self.plain.queues.get_mut(name).unwrap();
-        if !settled {
-            queue.counters.acked -= 1;
-            let lease = Duration::from_millis(queue.settings.ack_timeout_ms);
-            let deadline = self.plain.now.monotonic + lease;
-            message.place = Place::InHand { connection: at, tag, deadline };
-            queue.messages.insert(seq, message);
-            let hand = (name.clone(), seq, subscription);
-            self.plain.connections.get_mut(&at).unwrap().hands.insert(tag, hand);
-        } else {
-            assert!(!queue.durable, "a durable message is removed before it is sent");
-        }
-    }
-
-    fn judge_delivery(
-        &mut self,
-        at: ConnectionId,
-        subscription: SubscriptionId,
-        delivery: Delivery,
-        round: &mut Round,
-    ) {
-        let connection = &self.plain.connections[&at];
-        let held = self.taken.iter().any(|taken| taken.text == text(&delivery.message));
-        let mut settled = true;
-        if !held {
-            let plain = &connection.subscriptions[&subscription.0];
-            assert_eq!(plain.queue, delivery.queue);
-            assert!(connection.filled(subscription.0) < plain.prefetch, "prefetch bounds");
-            let outbox_bytes_max = self.plain.config.outbox_bytes_max;
-            assert!(connection.outbox_bytes < outbox_bytes_max, "the outbox bounds");
-            settled = plain.auto_ack;
-        }
-        self.give(at, Some(subscription.0), settled, &delivery, round);
-    }
-
-    fn judge_reply(&mut self, at: ConnectionId, id: u64, answer: Answer, round: &mut Round) {
-        let expected = self.expected.remove(&id).expect("exactly one reply");
-        assert_eq!(expected.connection, at);
-        assert!(
-            expected.after <= self.plain.durable || answer == Err(Refusal::StorageUnavailable),
-            "{answer:?} is told before it is durable"
-        );
-        if let Some(queue) = &expected.ordered {
-            let earlier =
-                self.expected.range(..id).find(|(_, e)| e.ordered.as_ref() == Some(queue));
-            assert!(earlier.is_none(), "replies about a queue keep their order");
-        }
-        let connection = self.plain.connections.get_mut(&at).unwrap();
-        let waits = connection.pulls.contains_key(&id);
-        if let Ok(Reply::Peeked { messages, .. }) = &answer {
-            let bytes = messages.iter().map(|peeked| peeked.message.wire_bytes() as u64);
-            connection.outbox_bytes += bytes.sum::<u64>();
-        }
-        match (expected.answer, answer) {
-            (None, Ok(Reply::Peeked { queue, messages })) => self.judge_peek(&queue, &messages),
-            (None, answer) if waits => self.judge_pull(at, id, answer, round),
-            (None, Err(refusal)) => {
-                let gone = [Refusal::NoSuchQueue, Refusal::StorageUnavailable];
-                assert!(gone.contains(&refusal), "{refusal:?}");
-            }
-            (Some(Ok(Reply::Info(then))), Ok(Reply::Info(now))) if self.durable_store => {
-                // Which pulls were answered is not known before their answers are told, and what
-                // is in the store only has no age.
-                let (mut then, mut now) = (then, now);
-                (then.consumers, now.consumers) = (0, 0);
-                (then.oldest_age_ms, now.oldest_age_ms) = (0, 0);
-                assert_eq!(then, now);
-            }
-            (Some(Ok(Reply::List { .. })), Ok(Reply::List { .. })) if self.durable_store => {}
-            (Some(expected), answer) => {
-                if let Ok(Reply::Published { .. }) = &answer {
-                    self.check_told();
-                }
-                assert_eq!(expected, answer);
-            }
-            (None, answer) => panic!("{answer:?}"),
-        }
-    }
-
-    /// What was told of sequence numbers stands in the store.
-    fn check_told(&mut self) {
-        for queue in self.plain.queues.values().filter(|_| self.durable_store) {
-            let (Some(id), durable) = (queue.id, self.plain.durable) else { continue };
-            let told = queue.messages.iter().filter(|(_, m)| m.after.is_some_and(|a| a <= durable));
-            let Some((last, _)) = told.last() else { continue };
-            let image = &self.store.durable.queues[&id];
-            assert!(image.next_seq.0 > *last, "a seq that is told stands");
-            self.told.insert(id, *last);
-        }
-    }
-
-    fn judge_peek(&self, queue: &QueueName, messages: &[Peeked]) {
-        assert!(messages.is_sorted_by_key(|peeked| peeked.seq));
-        let Some(plain) = self.plain.queues.get(queue) else { return };
-        for peeked in messages {
-            if let Some(message) = plain.messages.get(&peeked.seq.0) {
-                assert_eq!(message.text, text(&peeked.message));
-                // Its attempts may have changed since it was looked at.
-                assert!(message.after.is_some_and(|after| after <= self.plain.durable));
-            }
-        }
-    }
-
-    fn judge_pull(&mut self, at: ConnectionId, id: u64, answer: Answer, round: &mut Round) {
-        let connection = self.plain.connections.get_mut(&at).unwrap();
-        let waiting = connection.pulls.len();
-        let pull = connection.pulls.remove(&id).unwrap();
-        let deliveries = match answer {
-            Ok(Reply::Pulled { deliveries }) if !deliveries.is_empty() => deliveries,
-            answer => {
-                if let Some(ending) = pull.ending {
-                    let early = pull.told_late && answer.is_ok();
-                    return assert!(early || answer == ending, "{answer:?}");
-                }
-                match answer {
-                    Ok(_) => {
-                        assert!(pull.deadline <= self.plain.now.monotonic, "it may wait");
-                        let given = round.given.get(&pull.queue).map_or(0, Vec::len);
-                        let ready = round.ready[&pull.queue].len();
-                        assert!(ready == given || pull.told_late, "nothing is left");
-                    }
-                    Err(Refusal::StorageUnavailable) => assert!(self.failed_loads),
-                    Err(Refusal::QuotaExceeded(Quota::Pulls)) => {
-                        assert!(waiting > self.plain.config.pulls_max);
-                    }
-                    Err(refusal) => panic!("{refusal:?}"),
-                }
-                return;
-            }
-        };
-        assert!(deliveries.len() <= pull.max);
-        let bytes: u64 = deliveries.iter().map(Delivery::wire_bytes).sum();
-        assert!(deliveries.len() == 1 || bytes <= pull.bytes_max);
-        assert!(deliveries.is_sorted_by_key(|delivery| delivery.seq));
-        for delivery in deliveries {
-            assert_eq!(delivery.queue, pull.queue);
-            self.give(at, None, pull.auto_ack, &delivery, round);
-        }
-    }
-
-    /// What can be compared at any time.
-    fn compare_state(&mut self) {
-        assert_eq!(self.tenant.usage(), self.plain.usage());
-        if !self.durable_store {
-            self.compare_quiet();
-            return;
-        }
-        let newest = &self.store.newest;
-        assert_eq!(newest.queues.len(), self.plain.queues.len());
-        for (name, queue) in &self.plain.queues {
-            let image = &newest.queues[&queue.id.expect("a queue is recorded")];
-            assert_eq!((&image.name, &image.settings), (name, &queue.settings));
-            if !queue.durable {
-                assert!(image.messages.is_empty());
-                continue;
-            }
-            let seqs: Vec<u64> = image.messages.keys().map(|seq| seq.0).collect();
-            assert!(seqs.iter().eq(queue.messages.keys()), "{name}: the store has what is there");
-            for (seq, message) in &queue.messages {
-                let stored = &image.messages[&Seq(*seq)];
-                assert_eq!(message.text, text(&stored.message));
-                if let Place::Delayed(until) = message.place {
-                    assert_eq!(stored.not_before, until);
-                    assert_eq!(stored.attempt, message.attempt);
-                }
-            }
-        }
-    }
-
-    /// What can be compared when nothing is under way.
-    fn compare_quiet(&self) {
-        for (id, connection) in &self.plain.connections {
-            assert_eq!(self.tenant.watched(*id), self.plain.watched(*id));
-            assert!(connection.pulls.values().all(|pull| pull.ending.is_none()));
-            assert!(connection.pulls.len() <= self.plain.config.pulls_max);
-            if self.plain.draining || connection.outbox_bytes >= self.plain.config.outbox_bytes_max
-            {
-                continue;
-            }
-            for (id, subscription) in &connection.subscriptions {
-                let ready = self.plain.queues[&subscription.queue].ready(self.plain.durable);
-                let has_credit = connection.filled(*id) < subscription.prefetch;
-                assert!(ready.is_empty() || !has_credit, "who can take gets what there is");
-            }
-            for pull in connection.pulls.values() {
-                let ready = self.plain.queues[&pull.queue].ready(self.plain.durable);
-                assert!(ready.is_empty(), "who waits gets what there is");
-                assert!(pull.deadline > self.plain.now.monotonic, "and is answered in time");
-            }
-        }
-        assert!(self.durable_store || self.taken.is_empty());
-    }
-
-    /// Everything, message by message.
-    fn compare_all(&mut self) {
-        self.compare_quiet();
-        if self.plain.draining {
-            return;
-        }
-        for queue in 0..3 {
-            let name = queue_name(queue);
-            if !self.plain.queues.contains_key(&name) {
-                continue;
-            }
-            let mut then = self.plain.info(&name);
-            let Some(Ok(Reply::Info(mut now))) = self.ask(Request::Info { queue: name.clone() })
-            else {
-                panic!("no info");
-            };
-            if self.durable_store {
-                (then.oldest_age_ms, now.oldest_age_ms) = (0, 0);
-            }
-            assert_eq!(then, *now);
-            let (from_seq, max, bytes_max) = (Seq(0), 1_000, 1 << 20);
-            let request = Request::Peek { queue: name.clone(), from_seq, max, bytes_max };
-            let seen = self.ask(request).expect("a peek is answered");
-            assert_eq!(seen, self.plain.peek(&name, 0, max));
-        }
-    }
-
-    /// Asks on a connection of its own that takes everything at once.
-    fn ask(&mut self, request: Request) -> Option<Answer> {
-        let connection = ConnectionId(99);
-        let token = RequestToken { id: None, op: "test", frame_bytes: 0 };
-        let mut inputs = VecDeque::from([Input::Request { connection, token, request }]);
-        let mut answer = None;
-        while let Some(input) = inputs.pop_front() {
-            let mut effects = Vec::new();
-            self.tenant.handle(self.plain.now, input, &mut effects);
-            self.tenant.check_invariants();
-            for effect in effects {
-                match effect {
-                    Effect::Reply { connection: ConnectionId(99), result, .. } => {
-                        answer = Some(result);
-                    }
-                    Effect::Load(load) => {
-                        self.store.ask(load);
-                        inputs.extend(self.store.answer(1, false));
-                    }
-                    other => panic!("looking changes nothing: {other:?}"),
-                }
-            }
-        }
-        let sent_up_to = Tag(0);
-        let mut effects = Vec::new();
-        self.tenant.handle(
-            self.plain.now,
-            Input::Disconnected { connection, sent_up_to },
-            &mut effects,
-        );
-        assert!(effects.is_empty());
-        answer
-    }
 }
 
-fn queue_name(queue: u8) -> QueueName {
+pub(super) fn queue_name(queue: u8) -> QueueName {
     name(&format!("q{queue}"))
 }
 
 /// The queue that a request names.
-fn ordered_name(request: &Request) -> Option<&QueueName> {
+pub(super) fn ordered_name(request: &Request) -> Option<&QueueName> {
     match request {
         Request::Publish { queue, .. }
         | Request::Consume { queue, .. }
@@ -797,9 +358,4 @@ fn ordered_name(request: &Request) -> Option<&QueueName> {
         | Request::Peek { queue, .. } => Some(queue),
         _ => None,
     }
-}
-
-/// Whether the record is of what a request asked for.
-fn is_own(record: &Record) -> bool {
-    !matches!(record, Record::FenceReserved { .. } | Record::SeqReserved { .. })
 }

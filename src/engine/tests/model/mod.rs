@@ -1,7 +1,9 @@
 //! The engine against a plain model, over random lists of operations. `PROPTEST_CASES` sets how
 //! many lists are tried.
 
+mod compare;
 mod driver;
+mod judge;
 mod op;
 mod plain;
 mod store;

@@ -21,7 +21,6 @@ pub(super) enum Place {
 pub(super) struct PlainMessage {
     pub(super) text: String,
     pub(super) size: u64,
-    pub(super) wire_bytes: u64,
     pub(super) published_at: WallMs,
     pub(super) attempt: u32,
     pub(super) place: Place,
@@ -93,8 +92,8 @@ pub(super) struct Plain {
     pub(super) durable: Lsn,
     pub(super) queues: BTreeMap<QueueName, PlainQueue>,
     pub(super) connections: BTreeMap<ConnectionId, PlainConnection>,
-    /// Messages of durable queues that the request at hand settled.
-    pub(super) settled: Vec<(QueueName, u64)>,
+    /// Messages that the request at hand settled, with their tags.
+    pub(super) settled: Vec<(QueueName, u64, u64)>,
 }
 
 impl PlainQueue {
@@ -295,7 +294,6 @@ impl Plain {
             let plain = PlainMessage {
                 text: text(message),
                 size: message.size(),
-                wire_bytes: message.wire_bytes() as u64,
                 published_at: self.now.wall_ms,
                 attempt: 0,
                 place: Place::Ready,
@@ -411,7 +409,7 @@ impl Plain {
             let queue = plain.queues.get_mut(&name).unwrap();
             queue.messages.remove(&seq).unwrap();
             queue.counters.acked += 1;
-            plain.settled.push((name, seq));
+            plain.settled.push((name, seq, tag));
         });
         acked.map(Reply::Acked)
     }
@@ -587,7 +585,6 @@ impl Plain {
                 let message = PlainMessage {
                     text: text(&stored.message),
                     size: stored.message.size(),
-                    wire_bytes: stored.message.wire_bytes() as u64,
                     published_at: stored.message.published_at,
                     attempt: stored.attempt,
                     place: if delayed { Place::Delayed(stored.not_before) } else { Place::Ready },
