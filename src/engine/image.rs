@@ -39,7 +39,8 @@ impl Image {
         }
     }
 
-    fn apply_record(&mut self, record: &Record) {
+    /// Adds one record, which a store never does alone.
+    pub(crate) fn apply_record(&mut self, record: &Record) {
         match record {
             Record::Created { queue, name, settings } => {
                 assert!(*queue > self.queue_id_max, "a queue's number is never used twice");

@@ -122,7 +122,7 @@ fn inputs() -> impl Strategy<Value = Vec<(u64, bool, Input)>> {
 }
 
 proptest! {
-    #![proptest_config(model::cases(300))]
+    #![proptest_config(model::cases(200))]
 
     #[test]
     fn no_input_breaks_a_tenant_in_memory(inputs in inputs()) {

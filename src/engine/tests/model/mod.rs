@@ -50,7 +50,7 @@ pub(super) fn cases(few: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn a_tenant_in_memory_does_what_the_model_says(ops in op::memory_ops()) {
