@@ -84,12 +84,7 @@ impl Tenant {
         let (in_hand, delayed) = (&queue.in_hand, &queue.delayed);
         let known = |seq| in_hand.contains_key(&seq) || delayed.contains_key(&seq);
         let lost = queue.lane.loaded(asked, messages, known);
-        queue.messages = queue.messages.saturating_sub(lost);
-        self.usage.messages = self.usage.messages.saturating_sub(lost);
-        if queue.messages == 0 {
-            self.usage.bytes = self.usage.bytes.saturating_sub(queue.bytes);
-            queue.bytes = 0;
-        }
+        queue.forget_many(&mut self.usage, lost, 0);
         self.stir(id);
     }
 

@@ -185,20 +185,18 @@ impl Queue {
         }
     }
 
-    /// Drops what is ready or delayed; so many messages and bytes, those in hand, stay.
-    pub(super) fn purge(&mut self, stay: u64, stay_bytes: u64) {
+    /// Drops what is ready or delayed.
+    pub(super) fn purge(&mut self) {
         self.lane.clear();
         self.delayed.clear();
         self.purged_to = self.last_seq();
         self.hidden = 0;
-        self.messages = stay;
-        self.bytes = stay_bytes;
     }
 
     /// Whether `count` numbers are left that need no further record.
     pub(super) fn has_numbers(&self, count: u64, ledger: &Ledger) -> bool {
         let last = Seq(self.last_seq().0.saturating_add(count));
-        ledger.is_durable(self.created) && self.blocks.durable_to(ledger) >= last
+        ledger.is_durable(self.last_lsn) && self.blocks.durable_to(ledger) >= last
     }
 
     /// Takes a message that was in hand back to its place.
