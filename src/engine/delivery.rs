@@ -248,8 +248,14 @@ impl Tenant {
     /// Pulls that do not wait are answered empty once the queue has nothing to give.
     fn answer_impatient(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get(&id) else { return };
-        if !queue.impatient.is_empty() && queue.head() == Head::Empty {
+        if queue.impatient.is_empty() {
+            return;
+        }
+        if queue.head() == Head::Empty {
             self.end_impatient(id, Ok(()));
+        } else if self.ledger.failed() && self.fences.left() == 0 {
+            // A store that is latched reserves no more.
+            self.end_impatient(id, Err(Refusal::StorageUnavailable));
         }
     }
 

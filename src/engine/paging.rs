@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::inspect::Peeking;
+use super::inspect::{Ageing, Peeking};
 use super::lane::Missing;
 use super::tenant::Tenant;
 use super::timer::Timer;
@@ -21,6 +21,8 @@ pub(super) enum Loading {
     Window { queue: QueueId, asked: Missing },
     /// A peek that waits.
     Peek(Box<Peeking>),
+    /// An info that waits for an age.
+    Age(Box<Ageing>),
 }
 
 impl Loading {
@@ -28,6 +30,7 @@ impl Loading {
         match self {
             Loading::Window { queue, .. } => *queue,
             Loading::Peek(peeking) => peeking.queue,
+            Loading::Age(ageing) => ageing.queue,
         }
     }
 }
@@ -74,6 +77,9 @@ impl Tenant {
             (Some(Loading::Peek(peeking)), Some(messages)) => self.peek_loaded(peeking, messages),
             (Some(Loading::Peek(peeking)), None) => {
                 self.end_peek(*peeking, Lsn(0), Refusal::StorageUnavailable);
+            }
+            (Some(Loading::Age(ageing)), messages) => {
+                self.end_info(*ageing, messages.unwrap_or_default().first());
             }
         }
     }
@@ -126,8 +132,10 @@ impl Tenant {
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in ended {
-            if let Some(Loading::Peek(peeking)) = self.loads.remove(&ticket) {
-                self.end_peek(*peeking, after, refusal.clone());
+            match self.loads.remove(&ticket) {
+                Some(Loading::Peek(peeking)) => self.end_peek(*peeking, after, refusal.clone()),
+                Some(Loading::Age(ageing)) => self.end_info(*ageing, None),
+                Some(Loading::Window { .. }) | None => {}
             }
         }
     }

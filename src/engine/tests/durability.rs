@@ -348,3 +348,13 @@ fn a_message_that_was_settled_for_a_lost_connection_is_not_sent() {
     assert_eq!(bench.flush(), [], "at most once");
     assert_eq!(bench.tenant.usage().messages, 0);
 }
+
+#[test]
+fn a_pull_from_memory_is_told_when_a_failed_store_reserves_no_more_fences() {
+    let mut bench = Bench::new(Config { reservation: 1, ..durable() }, open());
+    bench.send(A, declare_with("m", in_memory()));
+    bench.publish("m", &["a"]);
+    bench.flush();
+    bench.input(Input::StoreFailed);
+    assert_eq!(bench.ask(B, pull("m", 1, 0)), Err(Refusal::StorageUnavailable));
+}

@@ -222,6 +222,7 @@ fn a_purge_makes_a_load_under_way_meaningless() {
 fn a_delete_ends_peeks_that_wait() {
     let mut deep = Deep::new();
     deep.send(A, publish("q", &ten()));
+    let mut deep = deep.restart();
     assert_eq!(deep.send(B, peek("q", 5, 9)), []);
     let gone = Err(Refusal::NoSuchQueue);
     assert_eq!(answers(&deep.send(A, delete("q"))), [gone, Ok(Reply::Done)]);
@@ -262,4 +263,22 @@ fn queues_in_memory_are_never_paged() {
     let mut bench = Bench::new(Config { window: durable().window, ..memory() }, open());
     bench.publish("q", &ten());
     assert_eq!(texts(&bench.send(B, consume("q", 100))), ten());
+}
+
+#[test]
+fn the_age_of_a_message_in_the_store_is_read_there() {
+    let mut deep = Deep::new();
+    deep.send(A, publish("q", &ten()));
+    let mut deep = deep.restart();
+    deep.bench.pass(700);
+    let info = || Request::Info { queue: name("q") };
+    assert_eq!(deep.send(A, info()), []);
+    let [Ok(Reply::Info(seen))] = &answers(&deep.load())[..] else { panic!() };
+    assert_eq!((seen.oldest_age_ms, seen.ready), (700, 10));
+    let [Ok(Reply::Info(seen))] = &answers(&deep.send(A, info()))[..] else { panic!() };
+    assert_eq!(seen.oldest_age_ms, 700, "and remembered");
+    deep.send(B, purge("q"));
+    deep.send(A, publish("q", &ten()));
+    let [Ok(Reply::Info(seen))] = &answers(&deep.send(A, info()))[..] else { panic!() };
+    assert_eq!(seen.oldest_age_ms, 0);
 }

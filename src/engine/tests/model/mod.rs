@@ -11,8 +11,8 @@ mod store;
 use proptest::prelude::*;
 
 use super::bench::{all_visible, durable, memory, open};
-use crate::engine::{Config, Window};
-use crate::types::{Content, Message, WallMs};
+use crate::engine::{Config, TenantLimits, Window};
+use crate::types::{Content, Message, SettingsPatch, WallMs};
 use driver::Driver;
 use op::Op;
 
@@ -31,7 +31,10 @@ fn tight(config: Config) -> Config {
 }
 
 fn run(config: Config, ops: &[Op]) {
-    let mut driver = Driver::new(tight(config), open());
+    // Leases so short that time, as the operations let it pass, ends them.
+    let ack_timeout_ms = Some(700);
+    let defaults = SettingsPatch { ack_timeout_ms, ..SettingsPatch::default() };
+    let mut driver = Driver::new(tight(config), TenantLimits { defaults, ..open() });
     for op in ops {
         driver.run(op);
     }

@@ -238,7 +238,7 @@ pub(super) fn durable_ops() -> impl Strategy<Value = Vec<Op>> {
             |(load, fails)| Op::Answer { load, fails }
         ),
         2 => Just(Op::Settle),
-        1 => (0u8..4).prop_map(|kept| Op::Crash { kept }),
+        2 => (0u8..4).prop_map(|kept| Op::Crash { kept }),
     ];
     prop::collection::vec(op, 1..100)
 }
