@@ -1,6 +1,6 @@
 //! Log lines: set up once by `main`, written to standard error. Texts of clients are logged only as
-//! fields and only through [`clip`]: cut, and with nothing in them that could forge a line or move a
-//! terminal's cursor. Messages' contents and secrets are never logged.
+//! fields and only through [`clip`]: cut, and with nothing in them that could forge a line or move
+//! a terminal's cursor. Messages' contents and secrets are never logged.
 
 use std::fmt;
 use std::io::IsTerminal as _;

@@ -59,7 +59,8 @@ macro_rules! section {
         $section:ident in $prefix:literal named $name:literal {
             $(
                 $(#[doc = $doc:literal])+
-                $field:ident: $kind:ty = $default:literal $(in $least:literal to $greatest:literal)?;
+                $field:ident: $kind:ty = $default:literal
+                    $(in $least:literal to $greatest:literal)?;
             )*
         }
         $(sections { $($(#[$sub_doc:meta])+ $sub:ident: $sub_kind:ty;)+ })?

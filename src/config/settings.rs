@@ -49,7 +49,7 @@ section! {
     Tls in "tls." named "tls" {
         /// The server's certificate chain, PEM, its own certificate first.
         certificate: PathBuf = "certs/server.pem";
-        /// Its private key, PEM (PKCS#8, PKCS#1 or SEC1), not encrypted, readable by its owner only.
+        /// Its private key, PEM (PKCS#8, PKCS#1 or SEC1), not encrypted, mode 0600.
         key: PathBuf = "certs/server.key";
         /// The certificates of the authorities that client certificates must come from, PEM. The
         /// system's own list is never used.

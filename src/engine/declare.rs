@@ -194,12 +194,12 @@ impl Tenant {
             queue.last_lsn = self.ledger.append(vec![record]);
         }
         let stay_bytes: u64 = queue.in_hand.values().map(|held| held.message.size()).sum();
-        self.usage.messages = self.usage.messages.saturating_sub(purged);
-        self.usage.bytes = self.usage.bytes.saturating_sub(queue.bytes.saturating_sub(stay_bytes));
+        let gone_bytes = queue.bytes.saturating_sub(stay_bytes);
+        queue.forget_many(&mut self.usage, purged, gone_bytes);
         for (seq, delayed) in &queue.delayed {
             self.timers.stop_delay(delayed.until, id, *seq);
         }
-        queue.purge(stay, stay_bytes);
+        queue.purge();
         let after = queue.last_lsn;
         self.cancel_window_load(id);
         self.answer(after, connection, token, Reply::Purged(purged));

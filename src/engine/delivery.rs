@@ -8,7 +8,7 @@ use super::queue::{Held, Queue};
 use super::tenant::Tenant;
 use super::timer::{Timer, Timers};
 use super::waiting::Waiting;
-use super::{Delivery, Effect, Record, Refusal, Reply};
+use super::{Delivery, Effect, Record, Refusal, Reply, Usage};
 use crate::types::{
     ConnectionId, Fence, Monotonic, QueueId, QueueName, RequestToken, SubscriptionId,
 };
@@ -248,8 +248,14 @@ impl Tenant {
     /// Pulls that do not wait are answered empty once the queue has nothing to give.
     fn answer_impatient(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get(&id) else { return };
-        if !queue.impatient.is_empty() && queue.head() == Head::Empty {
+        if queue.impatient.is_empty() {
+            return;
+        }
+        if queue.head() == Head::Empty {
             self.end_impatient(id, Ok(()));
+        } else if self.ledger.failed() && self.fences.left() == 0 {
+            // A store that is latched reserves no more.
+            self.end_impatient(id, Err(Refusal::StorageUnavailable));
         }
     }
 
@@ -273,18 +279,25 @@ impl Queue {
     }
 
     /// A message is done as it is delivered.
-    fn settle_unseen(&mut self, usage: &mut super::Usage, entry: &Entry) {
+    fn settle_unseen(&mut self, usage: &mut Usage, entry: &Entry) {
         self.counters.acked += 1;
         self.forget(usage, entry.message.size());
     }
 
     /// One message of that size is gone.
-    pub(super) fn forget(&mut self, usage: &mut super::Usage, size: u64) {
+    pub(super) fn forget(&mut self, usage: &mut Usage, size: u64) {
         debug_assert!(self.messages > 0 && usage.messages > 0);
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(size);
-        usage.messages = usage.messages.saturating_sub(1);
-        usage.bytes = usage.bytes.saturating_sub(size);
+        self.forget_many(usage, 1, size);
+    }
+
+    /// So many messages of so many bytes are gone.
+    pub(super) fn forget_many(&mut self, usage: &mut Usage, messages: u64, bytes: u64) {
+        self.messages = self.messages.saturating_sub(messages);
+        usage.messages = usage.messages.saturating_sub(messages);
+        // The bytes of messages that the store lost are not known: the last message takes them.
+        let bytes = if self.messages == 0 { self.bytes } else { bytes };
+        self.bytes = self.bytes.saturating_sub(bytes);
+        usage.bytes = usage.bytes.saturating_sub(bytes);
     }
 }
 

@@ -23,7 +23,8 @@ pub enum Input {
         request: Request,
     },
     /// So many bytes of deliveries ([`Delivery::wire_bytes`](super::Delivery::wire_bytes)) have
-    /// left the connection's outbox.
+    /// left the connection's outbox: those of subscriptions, of `Pulled` replies, and messages of
+    /// `Peeked` replies ([`Message::wire_bytes`]) alike.
     Sent {
         /// The connection.
         connection: ConnectionId,
@@ -45,8 +46,8 @@ pub enum Input {
         sent_up_to: Tag,
     },
     /// The connection's user lost its `consume` grant on these queues: subscriptions get
-    /// `cancelled` with reason `forbidden` and what they had in hand returns, waiting pulls are
-    /// answered `forbidden`.
+    /// `cancelled` with reason `forbidden`, waiting pulls are answered `forbidden`, and all that the
+    /// connection has in hand of these queues returns.
     Forbid {
         /// The connection.
         connection: ConnectionId,
@@ -183,7 +184,7 @@ pub enum Request {
         /// Bound of the reply, at least one queue. Unit: bytes.
         bytes_max: usize,
     },
-    /// Look at messages, by `seq`, without taking them.
+    /// Look at messages, by `seq`, without taking them: ready, delayed and in hand ones.
     Peek {
         /// The queue.
         queue: QueueName,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::lane::Missing;
 use super::paging::Loading;
+use super::queue::Oldest;
 use super::tenant::Tenant;
 use super::{Peeked, QueueInfo, Refusal, Reply, StoredMessage};
 use crate::types::{
@@ -36,6 +37,17 @@ pub(super) struct Peeking {
     messages: Vec<Peeked>,
 }
 
+/// An info that waits for the age of a message in the store.
+#[derive(Debug)]
+pub(super) struct Ageing {
+    pub(super) queue: QueueId,
+    connection: ConnectionId,
+    token: RequestToken,
+    after: Lsn,
+    from: Seq,
+    info: Box<QueueInfo>,
+}
+
 impl Peeking {
     /// Takes one message; `false` if the reply is full.
     fn take(&mut self, seq: Seq, attempt: u32, message: SharedMessage) -> bool {
@@ -55,8 +67,32 @@ impl Tenant {
     pub(super) fn info(&mut self, connection: ConnectionId, token: RequestToken, name: &QueueName) {
         let Some((id, token)) = self.find(connection, token, name) else { return };
         let Some(queue) = self.queues.get(&id) else { return };
-        let (after, info) = (queue.shaped, queue.info(self.now.wall_ms));
-        self.answer(after, connection, token, Reply::Info(Box::new(info)));
+        let (after, info) = (queue.shaped, Box::new(queue.info(self.now.wall_ms)));
+        match queue.oldest() {
+            Some(Oldest::Unread(from)) if from <= queue.visible_to && !self.ledger.failed() => {
+                let (to, messages_max, bytes_max) = (queue.visible_to, 1, 1);
+                let missing = Missing { from, to, messages_max, bytes_max };
+                let ageing = Ageing { queue: id, connection, token, after, from, info };
+                self.ask(Loading::Age(Box::new(ageing)), missing);
+            }
+            _ => self.answer(after, connection, token, Reply::Info(info)),
+        }
+    }
+
+    /// Completes an info by the age of the message that the store gave; where it gave none, the age
+    /// stays 0.
+    pub(super) fn end_info(&mut self, ageing: Ageing, first: Option<&StoredMessage>) {
+        let Ageing { queue, connection, token, after, from, mut info } = ageing;
+        if let Some(first) = first {
+            let at = first.message.published_at;
+            info.oldest_age_ms = self.now.wall_ms.saturating_sub(at);
+            if let Some(queue) = self.queues.get_mut(&queue) {
+                queue.read_oldest = Some((from, at));
+            }
+        }
+        if self.connections.contains_key(&connection) {
+            self.answer(after, connection, token, Reply::Info(info));
+        }
     }
 
     pub(super) fn list(&mut self, connection: ConnectionId, token: RequestToken, ask: &Listing) {

@@ -80,7 +80,7 @@ impl Lane {
         }
     }
 
-    /// After a restart: `messages` messages in the store, up to `to`, which are not known one by one.
+    /// After a restart: `messages` messages in the store, up to `to`, not known one by one.
     pub(super) fn recover(&mut self, to: Seq, messages: u64) {
         self.paged = (messages > 0).then_some(Paged { from: Seq(1), to, messages });
     }
@@ -192,12 +192,7 @@ impl Lane {
             if let Some(attempt) = self.unloaded.remove(&stored.seq) {
                 self.keep(stored.seq, attempt, stored.message);
             } else if range.is_some() && !self.holds(stored.seq) && !known(stored.seq) {
-                self.loaded_bytes += stored.message.size();
-                let StoredMessage { seq, attempt, message, .. } = stored;
-                self.fresh.push_back(Entry { seq, attempt, message });
-                if let Some(paged) = &mut self.paged {
-                    paged.messages = paged.messages.saturating_sub(1);
-                }
+                self.page_in(stored);
             }
         }
         let read_to = last.unwrap_or(asked.to);
@@ -279,6 +274,15 @@ impl Lane {
         } else {
             self.unloaded.insert(entry.seq, entry.attempt);
         }
+    }
+
+    /// Takes the next message of the paged range; one that was not counted cannot be.
+    fn page_in(&mut self, stored: StoredMessage) {
+        let Some(paged) = self.paged.as_mut().filter(|paged| paged.messages > 0) else { return };
+        paged.messages -= 1;
+        self.loaded_bytes += stored.message.size();
+        let StoredMessage { seq, attempt, message, .. } = stored;
+        self.fresh.push_back(Entry { seq, attempt, message });
     }
 
     /// Leaves the last fresh messages to the store until there is room for one of `size`.

@@ -38,4 +38,6 @@ pub use record::{Batch, Record, Recovered, RecoveredQueue, StoredMessage};
 pub use tenant::Tenant;
 
 #[cfg(test)]
+pub(crate) mod image;
+#[cfg(test)]
 mod tests;

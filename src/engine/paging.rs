@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::inspect::Peeking;
+use super::inspect::{Ageing, Peeking};
 use super::lane::Missing;
 use super::tenant::Tenant;
 use super::timer::Timer;
@@ -21,6 +21,8 @@ pub(super) enum Loading {
     Window { queue: QueueId, asked: Missing },
     /// A peek that waits.
     Peek(Box<Peeking>),
+    /// An info that waits for an age.
+    Age(Box<Ageing>),
 }
 
 impl Loading {
@@ -28,6 +30,7 @@ impl Loading {
         match self {
             Loading::Window { queue, .. } => *queue,
             Loading::Peek(peeking) => peeking.queue,
+            Loading::Age(ageing) => ageing.queue,
         }
     }
 }
@@ -75,6 +78,9 @@ impl Tenant {
             (Some(Loading::Peek(peeking)), None) => {
                 self.end_peek(*peeking, Lsn(0), Refusal::StorageUnavailable);
             }
+            (Some(Loading::Age(ageing)), messages) => {
+                self.end_info(*ageing, messages.unwrap_or_default().first());
+            }
         }
     }
 
@@ -84,12 +90,7 @@ impl Tenant {
         let (in_hand, delayed) = (&queue.in_hand, &queue.delayed);
         let known = |seq| in_hand.contains_key(&seq) || delayed.contains_key(&seq);
         let lost = queue.lane.loaded(asked, messages, known);
-        queue.messages = queue.messages.saturating_sub(lost);
-        self.usage.messages = self.usage.messages.saturating_sub(lost);
-        if queue.messages == 0 {
-            self.usage.bytes = self.usage.bytes.saturating_sub(queue.bytes);
-            queue.bytes = 0;
-        }
+        queue.forget_many(&mut self.usage, lost, 0);
         self.stir(id);
     }
 
@@ -131,8 +132,10 @@ impl Tenant {
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in ended {
-            if let Some(Loading::Peek(peeking)) = self.loads.remove(&ticket) {
-                self.end_peek(*peeking, after, refusal.clone());
+            match self.loads.remove(&ticket) {
+                Some(Loading::Peek(peeking)) => self.end_peek(*peeking, after, refusal.clone()),
+                Some(Loading::Age(ageing)) => self.end_info(*ageing, None),
+                Some(Loading::Window { .. }) | None => {}
             }
         }
     }

@@ -170,20 +170,20 @@ impl Tenant {
         self.usage.messages += count;
         if !records.is_empty() {
             let created = matches!(records.first(), Some(Record::Created { .. }));
-            let level = level.max(self.config.level);
-            queue.last_lsn = self.ledger.append_at(level, records);
+            let lsn = self.ledger.append_at(level.max(self.config.level), records);
             if created {
-                queue.note_created(queue.last_lsn);
+                queue.note_created(lsn);
+            }
+            if let Some(up_to) = block {
+                queue.blocks.reserved(up_to, lsn);
+            }
+            if queue.durable {
+                queue.last_lsn = lsn;
             }
         }
-        if let Some(up_to) = block {
-            queue.blocks.reserved(up_to, queue.last_lsn);
-        }
-        let after = if queue.durable {
-            queue.last_lsn
-        } else {
-            queue.created.max(queue.blocks.lsn_of(last))
-        };
+        // A block that was reserved ahead is not waited for.
+        queue.last_lsn = queue.last_lsn.max(queue.blocks.lsn_of(last));
+        let after = queue.last_lsn;
         queue.hidden += count;
         if self.ledger.is_durable(after) {
             queue.show(last, count);

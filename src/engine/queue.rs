@@ -35,6 +35,14 @@ pub(super) struct Delayed {
     pub(super) message: Option<SharedMessage>,
 }
 
+/// What is known of the message with the lowest `seq`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Oldest {
+    PublishedAt(WallMs),
+    /// It is in the store only, at this place or after it.
+    Unread(Seq),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -75,6 +83,8 @@ pub(super) struct Queue {
     /// The load under way, and whether the last one failed and waits to be asked again.
     pub(super) load: Option<LoadTicket>,
     pub(super) reload_at: Option<Monotonic>,
+    /// What the store said of the first message at or after a `seq`: when it was published.
+    pub(super) read_oldest: Option<(Seq, WallMs)>,
     /// Whether it is noted for delivery at the end of the input.
     pub(super) stirred: bool,
 }
@@ -114,6 +124,7 @@ impl Queue {
             counters: QueueCounters::default(),
             load: None,
             reload_at: None,
+            read_oldest: None,
             stirred: false,
         }
     }
@@ -185,20 +196,18 @@ impl Queue {
         }
     }
 
-    /// Drops what is ready or delayed; so many messages and bytes, those in hand, stay.
-    pub(super) fn purge(&mut self, stay: u64, stay_bytes: u64) {
+    /// Drops what is ready or delayed.
+    pub(super) fn purge(&mut self) {
         self.lane.clear();
         self.delayed.clear();
         self.purged_to = self.last_seq();
         self.hidden = 0;
-        self.messages = stay;
-        self.bytes = stay_bytes;
     }
 
     /// Whether `count` numbers are left that need no further record.
     pub(super) fn has_numbers(&self, count: u64, ledger: &Ledger) -> bool {
         let last = Seq(self.last_seq().0.saturating_add(count));
-        ledger.is_durable(self.created) && self.blocks.durable_to(ledger) >= last
+        ledger.is_durable(self.last_lsn) && self.blocks.durable_to(ledger) >= last
     }
 
     /// Takes a message that was in hand back to its place.
@@ -246,10 +255,15 @@ impl Queue {
         self.lane.attempt_of(seq)
     }
 
-    /// When the message with the lowest `seq` was published, if it is in memory.
-    fn oldest_published_at(&self) -> Option<WallMs> {
-        let (_, known) = self.next_from(Seq(0))?;
-        known.map(|(_, message)| message.published_at)
+    /// When the message with the lowest `seq` was published, or, where only the store knows, from
+    /// which `seq` on to look for it there.
+    pub(super) fn oldest(&self) -> Option<Oldest> {
+        let (seq, known) = self.next_from(Seq(0))?;
+        match (known, self.read_oldest) {
+            (Some((_, message)), _) => Some(Oldest::PublishedAt(message.published_at)),
+            (None, Some((read, at))) if read == seq => Some(Oldest::PublishedAt(at)),
+            (None, _) => Some(Oldest::Unread(seq)),
+        }
     }
 
     /// What `queue.info` says.
@@ -262,7 +276,10 @@ impl Queue {
             in_hand: self.in_hand.len() as u64,
             bytes: self.bytes,
             consumers: self.consumers.len() as u64,
-            oldest_age_ms: self.oldest_published_at().map_or(0, |at| now.saturating_sub(at)),
+            oldest_age_ms: match self.oldest() {
+                Some(Oldest::PublishedAt(at)) => now.saturating_sub(at),
+                Some(Oldest::Unread(_)) | None => 0,
+            },
             counters: self.counters,
         }
     }

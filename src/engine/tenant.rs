@@ -227,7 +227,7 @@ impl Tenant {
         if self.ledger.failed() {
             return;
         }
-        for (_, waiting) in self.ledger.fail() {
+        for waiting in self.ledger.fail() {
             match waiting {
                 Waiting::Reply { connection, token, .. } => {
                     self.tell_unavailable(connection, token);

@@ -1,7 +1,7 @@
 //! The tenant's history as the engine sees it: numbers the batches, and holds back what may be told
 //! only once a batch is durable. Everything that leaves the engine leaves through here.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use super::lane::Entry;
 use super::{Batch, CancelReason, Effect, Record, Refusal, Reply};
@@ -36,7 +36,10 @@ pub(super) struct Ledger {
     durable: Lsn,
     failed: bool,
     level: Level,
-    waiting: VecDeque<(Lsn, Waiting)>,
+    /// By LSN, and first come, first served: two replies about a queue never change places, as the
+    /// second one waits for the same LSN or a later one.
+    waiting: BTreeMap<(Lsn, u64), Waiting>,
+    next_waiting: u64,
     /// The effects of the input at hand.
     pub(super) effects: Vec<Effect>,
 }
@@ -49,7 +52,8 @@ impl Ledger {
             durable: lsn,
             failed: false,
             level,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            next_waiting: 0,
             effects: Vec::new(),
         }
     }
@@ -96,7 +100,7 @@ impl Ledger {
             let result = Err(Refusal::StorageUnavailable);
             self.effects.push(Effect::Reply { connection, token, result });
         } else {
-            self.waiting.push_back((after, Waiting::Reply { connection, token, result }));
+            self.wait(after, Waiting::Reply { connection, token, result });
         }
     }
 
@@ -111,15 +115,15 @@ impl Ledger {
         if self.is_durable(after) || self.failed {
             self.effects.push(Effect::Cancelled { connection, subscription, reason });
         } else {
-            let waiting = Waiting::Cancelled { connection, subscription, reason };
-            self.waiting.push_back((after, waiting));
+            self.wait(after, Waiting::Cancelled { connection, subscription, reason });
         }
     }
 
     /// Holds `waiting` back until `after`, which is not durable yet.
     pub(super) fn wait(&mut self, after: Lsn, waiting: Waiting) {
         debug_assert!(!self.is_durable(after));
-        self.waiting.push_back((after, waiting));
+        self.next_waiting += 1;
+        self.waiting.insert((after, self.next_waiting), waiting);
     }
 
     /// Notes that the store has made everything up to `lsn` durable.
@@ -129,33 +133,25 @@ impl Ledger {
         }
     }
 
-    /// Takes the next thing that waits no longer. First come, first served: what waits for an older
-    /// LSN than the one before it comes after that one, so that replies keep their order.
+    /// Takes the next thing that waits no longer.
     pub(super) fn pop_durable(&mut self) -> Option<Waiting> {
-        let (after, _) = self.waiting.front()?;
-        if !self.is_durable(*after) {
-            return None;
-        }
-        self.waiting.pop_front().map(|(_, waiting)| waiting)
+        let first = self.waiting.first_entry()?;
+        (first.key().0 <= self.durable).then(|| first.remove())
     }
 
     /// Latches, and hands out what will never be durable.
-    pub(super) fn fail(&mut self) -> VecDeque<(Lsn, Waiting)> {
+    pub(super) fn fail(&mut self) -> impl Iterator<Item = Waiting> + use<> {
         self.failed = true;
-        std::mem::take(&mut self.waiting)
+        std::mem::take(&mut self.waiting).into_values()
     }
 
     /// Takes out of the waiting what `wanted` says, in its order.
     pub(super) fn take_waiting(&mut self, wanted: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
-        let (taken, kept) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|(_, waiting)| wanted(waiting));
-        self.waiting = kept;
-        taken.into_iter().map(|(_, waiting)| waiting).collect()
+        self.waiting.extract_if(.., |_, waiting| wanted(waiting)).map(|(_, taken)| taken).collect()
     }
 
     /// What waits, in its order; for the invariants.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
-        self.waiting.iter().map(|(_, waiting)| waiting)
+        self.waiting.values()
     }
 }

@@ -132,7 +132,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_do_not_matter(text in "[ab\r\n]{0,60}", cuts in proptest::collection::vec(1..9_usize, 0..60)) {
+        fn pieces_do_not_matter(
+            text in "[ab\r\n]{0,60}",
+            cuts in proptest::collection::vec(1..9_usize, 0..60),
+        ) {
             let mut whole = FrameReader::new(100);
             whole.extend(text.as_bytes());
             let expected = frames(&mut whole);

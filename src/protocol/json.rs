@@ -486,7 +486,9 @@ mod tests {
         }
 
         #[test]
-        fn the_plain_prefix_is_the_one_found_byte_by_byte(bytes in "[a\"\\\\\u{1f} é\u{80}]{0,40}") {
+        fn the_plain_prefix_is_the_one_found_byte_by_byte(
+            bytes in "[a\"\\\\\u{1f} é\u{80}]{0,40}",
+        ) {
             let plain = |b: &u8| *b >= 0x20 && *b != b'"' && *b != b'\\';
             let slow = bytes.bytes().take_while(|b| plain(b)).count();
             prop_assert_eq!(plain_prefix(bytes.as_bytes()), slow);

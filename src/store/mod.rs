@@ -8,7 +8,8 @@
 //! 2. A batch is atomic: after a restart all of its records stand or none, and if batch *n*
 //!    stands, all before it stand.
 //! 3. [`Listener::durable`] with LSN *n* is called only after all batches of that tenant up to *n*
-//!    are at the store's level; the LSNs told grow. A store whose `append` says
+//!    are each at its own level ([`Batch::level`]), which is the store's or a higher one that it
+//!    offers; the LSNs told grow. A store whose `append` says
 //!    [`Appended::Durable`] need not call it.
 //! 4. `load` returns the messages of a queue in `[from_seq, to_seq]` in the order of `seq`, as
 //!    the batches told durable left them, at least one if there is one, and no more than the
@@ -17,6 +18,8 @@
 //!    queue numbers in it are greater than any that was told durable before.
 //! 6. The first failed flush latches: [`Listener::failed`] is called once a tenant, nothing is
 //!    told durable after it, and every later `append` is dropped.
+//!
+//! `conformance` is these promises as tests; every store passes it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +28,11 @@ use std::sync::Arc;
 use crate::engine::{Batch, Load, Recovered, StoredMessage, Window};
 use crate::types::{Level, Lsn, TenantId};
 
+#[cfg(test)]
+pub(crate) mod conformance;
 mod memory;
+#[cfg(test)]
+pub(crate) mod reference;
 
 pub use memory::MemoryStore;
 

@@ -1,6 +1,6 @@
 //! A small certificate authority for those who have none: makes its own certificate, and those of
-//! servers and clients, ECDSA P-256 all of them. Refuses to overwrite anything, and names that could
-//! not be file names. Called by `init`, `quickstart` and `certs`.
+//! servers and clients, ECDSA P-256 all of them. Refuses to overwrite anything, and names that are
+//! not good file names. Called by `init`, `quickstart` and `certs`.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};

@@ -25,7 +25,7 @@ use super::{ALPN, TlsError, pem, provider};
 pub struct ServerTls {
     /// What connections are accepted with.
     pub config: Arc<ServerConfig>,
-    /// Whether the certificate, or an authority of clients, is quickstart's: good for loopback only.
+    /// Whether the certificate, or an authority of clients, is quickstart's: for loopback only.
     pub is_quickstart: bool,
 }
 

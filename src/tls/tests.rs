@@ -439,14 +439,13 @@ fn damaged_and_encrypted_keys_are_refused_without_showing_them() {
     const CANARY: &str = "Q0FOQVJZ";
     for (text, expected) in [
         (
-            format!(
-                "-----BEGIN ENCRYPTED PRIVATE KEY-----\n{CANARY}\n-----END ENCRYPTED PRIVATE KEY-----\n"
-            ),
+            section("ENCRYPTED PRIVATE KEY", CANARY),
             "openssl pkey -in certs/server.key -out certs/server.key.plain",
         ),
         (
-            format!(
-                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{CANARY}\n-----END RSA PRIVATE KEY-----\n"
+            section(
+                "RSA PRIVATE KEY",
+                &format!("Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{CANARY}"),
             ),
             "openssl pkey -in certs/server.key",
         ),
@@ -477,18 +476,18 @@ fn keys_are_read_as_pkcs8_sec1_and_pkcs1() {
     let pkcs8 = pem::private_key(&files.path("server.key")).unwrap();
     let der = pkcs8.secret_der();
     let at = der.windows(3).position(|w| w[0] == 0x04 && w[2] == 0x30).unwrap() + 2;
-    let sec1 = rcgen_pem("EC PRIVATE KEY", &der[at..]);
+    let base64 = |der: &[u8]| base64_simd::STANDARD.encode_to_string(der);
+    let sec1 = section("EC PRIVATE KEY", &base64(&der[at..]));
     write_key(&files.path("server.key"), &sec1);
     assert!(handshake(&files.client("client"), &files.server()).is_ok());
 
-    write_key(&files.path("rsa.key"), &rcgen_pem("RSA PRIVATE KEY", b"an RSA key"));
+    write_key(&files.path("rsa.key"), &section("RSA PRIVATE KEY", &base64(b"an RSA key")));
     let key = pem::private_key(&files.path("rsa.key")).unwrap();
     assert!(matches!(key, rustls::pki_types::PrivateKeyDer::Pkcs1(_)));
 }
 
-fn rcgen_pem(label: &str, der: &[u8]) -> String {
-    let base64 = base64_simd::STANDARD.encode_to_string(der);
-    format!("-----BEGIN {label}-----\n{base64}\n-----END {label}-----\n")
+fn section(label: &str, text: &str) -> String {
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 #[test]

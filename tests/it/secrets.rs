@@ -49,18 +49,7 @@ fn a_password_appears_in_no_output() {
     assert!(!told.contains(CANARY), "a reply repeats it: {told}");
 
     let profile = std::fs::read_to_string(home.path("client.toml")).unwrap();
-    let with_canary: String = profile
-        .lines()
-        .map(|line| match line.split_once('=') {
-            Some((name, _)) if name.trim() == "password" => format!("password = \"{CANARY}\"\n"),
-            Some((name, _)) if name.trim() == "user" => "user = \"bird\"\n".to_owned(),
-            Some((name, _)) if name.trim() == "server" => {
-                format!("server = \"{}\"\n", server.address)
-            }
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    std::fs::write(home.path("client.toml"), with_canary).unwrap();
+    std::fs::write(home.path("client.toml"), with_canary(&profile, &server.address.to_string())).unwrap();
     for arguments in [
         &["ping"][..],
         &["publish", "q", "hello"],
@@ -83,4 +72,17 @@ fn a_password_appears_in_no_output() {
     outputs += &home.log();
     assert!(outputs.contains("bird"), "the outputs are there at all");
     assert!(!outputs.contains(CANARY), "{outputs}");
+}
+
+/// The profile for the user with the canary.
+fn with_canary(profile: &str, address: &str) -> String {
+    profile
+        .lines()
+        .map(|line| match line.split_once('=').map(|(name, _)| name.trim()) {
+            Some("password") => format!("password = \"{CANARY}\"\n"),
+            Some("user") => "user = \"bird\"\n".to_owned(),
+            Some("server") => format!("server = \"{address}\"\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect()
 }

@@ -21,10 +21,9 @@ fn hold(sources: &[Source], rule: impl Fn(&Source) -> Vec<Fault>) {
 }
 
 /// The lines of the faults that `rule` finds in `text`, taken as the file `path`.
-#[cfg(test)]
 fn fault_lines(path: &str, text: &str, rule: impl Fn(&Source) -> Vec<Fault>) -> Vec<usize> {
     let source = Source::new(path, text);
-    let faults = rule(&source);
-    assert!(faults.iter().all(|fault| fault.at(path).starts_with(path)));
-    faults.into_iter().map(|fault| fault.line).collect()
+    let mut lines: Vec<usize> = rule(&source).into_iter().map(|fault| fault.line).collect();
+    lines.sort_unstable();
+    lines
 }

@@ -104,7 +104,7 @@ fn nothing_is_careless() {
 fn impurity_is_found() {
     let lines = |text| fault_lines("src/engine/x.rs", text, impure);
     assert_eq!(lines("use std::time::Instant;"), [1]);
-    assert_eq!(lines("async fn f() {}\nuse std::fs;"), [2, 1]);
+    assert_eq!(lines("async fn f() {}\nuse std::fs;"), [1, 2]);
     assert_eq!(lines("use std::collections::HashMap;\ntype M = HashMap<Vec<u8>, u8>;"), [2]);
     assert_eq!(lines("type M = HashMap<(u8, u8), fn(u8) -> u8, MyHasher>;"), []);
     assert_eq!(lines("fn f() { HashSet::new() }"), [1]);

@@ -1,6 +1,14 @@
-//! The rules of the protocol, one test each, on a fake clock.
+//! The rules of the protocol, one test each, on a fake clock; and the engine against a model.
 
 mod bench;
 mod consuming;
+mod durability;
+mod model;
+mod oddities;
+mod paging;
+mod publishing;
+mod pulling;
+mod queues;
+mod settling;
 
 use bench::*;
