@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &["types"]),
     ("engine", &["types"]),
     ("store", &["types", "engine"]),
+    ("auth", &["types"]),
     ("config", &["types"]),
     ("telemetry", &["types", "config"]),
     ("tls", &["types", "config"]),
