@@ -49,7 +49,8 @@ fn a_password_appears_in_no_output() {
     assert!(!told.contains(CANARY), "a reply repeats it: {told}");
 
     let profile = std::fs::read_to_string(home.path("client.toml")).unwrap();
-    std::fs::write(home.path("client.toml"), with_canary(&profile, &server.address.to_string())).unwrap();
+    let profile = with_canary(&profile, &server.address.to_string());
+    std::fs::write(home.path("client.toml"), profile).unwrap();
     for arguments in [
         &["ping"][..],
         &["publish", "q", "hello"],
