@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use proc_macro2::{Delimiter, LexError, TokenStream, TokenTree};
 
@@ -156,8 +157,12 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
     }
 }
 
+/// As cargo says it when the test runs: a shared target folder may hold a test built elsewhere.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into()
+    });
+    &ROOT
 }
 
 /// The Rust files under a folder; none where there is no such folder.
