@@ -46,8 +46,8 @@ pub enum Input {
         sent_up_to: Tag,
     },
     /// The connection's user lost its `consume` grant on these queues: subscriptions get
-    /// `cancelled` with reason `forbidden`, waiting pulls are answered `forbidden`, and all that the
-    /// connection has in hand of these queues returns.
+    /// `cancelled` with reason `forbidden`, waiting pulls are answered `forbidden`, and all that
+    /// the connection has in hand of these queues returns.
     Forbid {
         /// The connection.
         connection: ConnectionId,
