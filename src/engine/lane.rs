@@ -80,7 +80,7 @@ impl Lane {
         }
     }
 
-    /// After a restart: so many messages in the store, up to `to`, are not known one by one.
+    /// After a restart: `messages` messages in the store, up to `to`, not known one by one.
     pub(super) fn recover(&mut self, to: Seq, messages: u64) {
         self.paged = (messages > 0).then_some(Paged { from: Seq(1), to, messages });
     }
