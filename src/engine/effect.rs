@@ -255,7 +255,8 @@ pub struct QueueInfo {
     /// Subscriptions and waiting pulls.
     pub consumers: u64,
     /// Age of the message with the lowest `seq`; 0 where there is none, and in a list where only
-    /// the store knows it. Unit: ms.
+    /// the
+    /// store knows it. Unit: ms.
     pub oldest_age_ms: WallMs,
     /// Counters.
     pub counters: QueueCounters,

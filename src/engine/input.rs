@@ -47,7 +47,8 @@ pub enum Input {
     },
     /// The connection's user lost its `consume` grant on these queues: subscriptions get
     /// `cancelled` with reason `forbidden`, waiting pulls are answered `forbidden`, and all that
-    /// the connection has in hand of these queues returns.
+    /// the
+    /// connection has in hand of these queues returns.
     Forbid {
         /// The connection.
         connection: ConnectionId,
