@@ -7,7 +7,8 @@
 //! [`Input::Durable`] says that the store has that LSN.
 //!
 //! [`Tenant`] takes the inputs (`tenant`); `publish`, `consume`, `settle`, `declare` and `inspect`
-//! are its requests, `departure` what else connections tell, `delivery` who gets what, `paging` what
+//! are its requests, `departure` what else connections tell, `delivery` who gets what, `paging`
+//! what
 //! is read back. What they work on: `queue` with its `lane` of ready messages, `connection`,
 //! `timer`, `reservation` (numbers that never repeat) and `waiting` (what is told later).
 
