@@ -5,6 +5,12 @@
 //! What waits for durability waits in here: a change of a durable queue is an [`Effect::Append`]
 //! under an LSN of the tenant, and its reply and its deliveries come out once
 //! [`Input::Durable`] says that the store has that LSN.
+//!
+//! [`Tenant`] takes the inputs (`tenant`); `publish`, `consume`, `settle`, `declare` and `inspect`
+//! are its requests, `departure` what else connections tell, `delivery` who gets what, `paging`
+//! what
+//! is read back. What they work on: `queue` with its `lane` of ready messages, `connection`,
+//! `timer`, `reservation` (numbers that never repeat) and `waiting` (what is told later).
 
 mod connection;
 mod consume;

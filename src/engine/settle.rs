@@ -224,4 +224,25 @@ impl Tenant {
         let id = queue.id;
         self.stir(id);
     }
+
+    /// A lease ran out: the message returns, and its tag fills the prefetch on.
+    pub(super) fn lease_over(&mut self, id: ConnectionId, tag: Tag) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(grip) = connection.tags.get_mut(&tag) else { return };
+        let Some(queue) = self.queues.get_mut(&grip.queue) else { return };
+        let Some(held) = queue.in_hand.remove(&grip.seq) else { return };
+        queue.put_back(grip.seq, held.attempt, held.message);
+        let queue = queue.id;
+        let subscription = grip.subscription.and_then(|id| connection.subscriptions.get_mut(&id));
+        match subscription {
+            Some(subscription) => {
+                grip.ghost = true;
+                subscription.ghosts += 1;
+            }
+            None => {
+                connection.tags.remove(&tag);
+            }
+        }
+        self.stir(queue);
+    }
 }

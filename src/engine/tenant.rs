@@ -17,7 +17,7 @@ use super::{
     TenantLimits, Usage,
 };
 use crate::types::{
-    ConnectionId, Level, Lsn, Monotonic, Now, QueueId, QueueName, RequestToken, Seq, Storage, Tag,
+    ConnectionId, Level, Lsn, Monotonic, Now, QueueId, QueueName, RequestToken, Seq, Storage,
 };
 
 /// The state machine of one tenant.
@@ -361,26 +361,6 @@ impl Tenant {
         refusal: Refusal,
     ) {
         self.ledger.reply(after, connection, token, Err(refusal));
-    }
-
-    fn lease_over(&mut self, id: ConnectionId, tag: Tag) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(grip) = connection.tags.get_mut(&tag) else { return };
-        let Some(queue) = self.queues.get_mut(&grip.queue) else { return };
-        let Some(held) = queue.in_hand.remove(&grip.seq) else { return };
-        queue.put_back(grip.seq, held.attempt, held.message);
-        let queue = queue.id;
-        let subscription = grip.subscription.and_then(|id| connection.subscriptions.get_mut(&id));
-        match subscription {
-            Some(subscription) => {
-                grip.ghost = true;
-                subscription.ghosts += 1;
-            }
-            None => {
-                connection.tags.remove(&tag);
-            }
-        }
-        self.stir(queue);
     }
 }
 
