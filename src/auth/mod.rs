@@ -1,0 +1,8 @@
+//! Who a peer is: passwords are verified in a bounded pool, failures are counted, and what a login
+//! yields is a [`Principal`], which nothing outside this room can make. Refuses in one way, after
+//! one argon2, whatever the cause. Knows no accounts: `server` looks the user up and hands what it
+//! found, or that it found nothing, to [`Authenticator::login`].
+
+mod password;
+
+pub use password::{Cost, CostError, HashError, Verdict, Verifier, hash_blocking};
