@@ -4,5 +4,9 @@
 //! found, or that it found nothing, to [`Authenticator::login`].
 
 mod password;
+mod principal;
+mod throttle;
 
 pub use password::{Cost, CostError, HashError, Verdict, Verifier, hash_blocking};
+pub use principal::Principal;
+pub use throttle::{Claimant, Throttle};
