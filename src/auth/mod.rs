@@ -5,6 +5,7 @@
 
 mod password;
 mod principal;
+mod queue;
 mod throttle;
 
 pub use password::{Cost, CostError, HashError, Verdict, Verifier, hash_blocking};
