@@ -4,10 +4,12 @@
 //! found, or that it found nothing, to [`Authenticator::login`].
 
 mod password;
+mod pool;
 mod principal;
 mod queue;
 mod throttle;
 
 pub use password::{Cost, CostError, HashError, Verdict, Verifier, hash_blocking};
+pub use pool::{Busy, Pool, PoolError};
 pub use principal::Principal;
 pub use throttle::{Claimant, Throttle};
