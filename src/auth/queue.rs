@@ -1,7 +1,7 @@
 //! Jobs that wait for a worker: one line for each address, served in turn, so that a flood from one
-//! address delays another by one job and not by its line. Refuses what goes beyond its bounds; where
-//! all is full, the newest job of the longest line makes room for a shorter line. Knows no threads;
-//! called by the pool, under its lock.
+//! address delays another by one job and not by its line. Refuses what goes beyond its bounds;
+//! where all is full, the newest job of the longest line makes room for a shorter line. Knows no
+//! threads; called by the pool, under its lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ impl<J> FairQueue<J> {
         self.waiting
     }
 
-    /// Whether one more job of `address` needs [`FairQueue::retain`] or luck.
+    /// Whether one more job of `address` is refused, or displaces another.
     pub fn is_full_for(&self, address: IpAddr) -> bool {
         self.waiting >= self.bounds.in_all || self.line_of(address) >= self.bounds.per_address
     }

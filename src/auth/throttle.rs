@@ -1,7 +1,8 @@
 //! Counts failed password logins, per user and address and per address, in windows of one minute
 //! that begin with the first failure. Refuses further attempts of who is at a limit, until the
 //! window ends; successes count nothing. Holds a fixed number of windows: an ended one goes first,
-//! then the oldest, and no pool fails logins fast enough to push a window out within its minute.
+//! then the oldest; to push one out within its minute takes more failures in that minute than there
+//! are windows, each at the price of one argon2.
 //! Attempts that were under way when a limit was reached still end, as many as the pool lets one
 //! address queue. Called by [`super::Authenticator`].
 
