@@ -300,7 +300,8 @@ mod tests {
         for damaged in [
             String::new(),
             "x".to_owned(),
-            good[..good.len() - 1].to_owned(),
+            // 41 characters are no base64; 42 may be that of a shorter output.
+            good[..good.len() - 2].to_owned(),
             format!("{good}="),
             format!("{good}$"),
             swapped("argon2id", "argon2i"),
