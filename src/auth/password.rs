@@ -132,7 +132,7 @@ impl Verifier {
     }
 
     /// How often argon2 ran since this was asked last.
-    pub fn take_runs(&mut self) -> u64 {
+    pub(super) fn take_runs(&mut self) -> u64 {
         std::mem::take(&mut self.runs)
     }
 
@@ -167,14 +167,14 @@ impl Verifier {
     fn run(&mut self, cost: Cost, password: &str, salt: &[u8], output_bytes: usize) -> Output {
         self.runs += 1;
         let params = cost.params(output_bytes).expect("a cost was checked when made");
+        let (used, lane) = (params.block_count(), params.block_count() / params.p_cost() as usize);
         let mut output = Zeroizing::new([0; Output::MAX_LENGTH]);
         let output = &mut output[..output_bytes];
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into_with_memory(password.as_bytes(), salt, output, &mut self.blocks)
             .expect("salt, output and memory have lengths that argon2 takes");
         // A lane begins with fast hashes of the password, and one iteration leaves them there.
-        let lane_blocks = self.blocks.len() / cost.parallelism as usize;
-        for lane in self.blocks.chunks_exact_mut(lane_blocks) {
+        for lane in self.blocks[..used].chunks_exact_mut(lane) {
             lane.iter_mut().take(2).for_each(Zeroize::zeroize);
         }
         Output::new(output).expect("as long as a stored output, or 32 bytes")
@@ -245,42 +245,110 @@ impl Stored {
 mod tests {
     use super::*;
 
-    /// Far below what may be configured, so that the tests are quick.
-    const CHEAP: Cost = Cost { memory_kib: 16, iterations: 1, parallelism: 1 };
+    fn cost(memory_kib: u32, iterations: u32, parallelism: u32) -> Cost {
+        Cost::new(memory_kib, iterations, parallelism).unwrap()
+    }
 
-    #[test]
-    fn a_password_matches_its_own_hash_and_no_other() {
-        let mut verifier = Verifier::new(CHEAP).unwrap();
-        let stored = verifier.hash("correct horse").unwrap();
-        assert!(matches!(verifier.verify(Some(&stored), "correct horse"), Verdict::Match { .. }));
-        assert!(matches!(verifier.verify(Some(&stored), "correct horsf"), Verdict::Mismatch));
-        assert_ne!(stored, verifier.hash("correct horse").unwrap(), "the salt is random");
+    fn verifier(cost: Cost) -> Verifier {
+        Verifier::new(cost).unwrap()
     }
 
     #[test]
-    fn whatever_is_wrong_costs_one_argon2() {
-        let mut verifier = Verifier::new(CHEAP).unwrap();
-        let stored = verifier.hash("correct horse").unwrap();
-        let greedy = stored.replace("m=16", "m=4294967295");
-        assert_ne!(greedy, stored);
-        for (stored, password) in [
-            (Some(&*stored), "correct horse"),
-            (Some(&*stored), "wrong"),
-            (Some("damaged"), "correct horse"),
-            (Some(&*greedy), "correct horse"),
-            (None, "correct horse"),
+    fn a_hash_matches_its_password_alone() {
+        let mut verifier = verifier(cost(32, 1, 2));
+        let stored = verifier.hash("open sesame").unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=32,t=1,p=2$"), "{stored}");
+        assert_eq!(verifier.take_runs(), 1);
+        let right = verifier.verify(Some(&stored), "open sesame");
+        assert_eq!(right, Verdict::Match { weaker: false });
+        assert_eq!(verifier.verify(Some(&stored), "open sesamf"), Verdict::Mismatch);
+        assert_eq!(verifier.verify(None, "open sesame"), Verdict::Mismatch);
+        assert_eq!(verifier.take_runs(), 3);
+        assert_ne!(stored, verifier.hash("open sesame").unwrap(), "salts differ");
+    }
+
+    /// What other implementations wrote is verified: a vector of the reference implementation.
+    #[test]
+    fn a_hash_of_the_reference_implementation_matches() {
+        let stored = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$\
+                      nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        let verdict = verifier(cost(8, 1, 1)).verify(Some(stored), "password");
+        assert_eq!(verdict, Verdict::Match { weaker: true }, "its salt is short");
+    }
+
+    #[test]
+    fn a_hash_that_costs_less_than_configured_is_weaker() {
+        let stored = hash_blocking(cost(32, 2, 1), "x").unwrap();
+        for (configured, weaker) in [
+            (cost(32, 2, 1), false),
+            (cost(32, 2, 4), false),
+            (cost(16, 1, 1), false),
+            (cost(64, 2, 1), true),
+            (cost(32, 3, 1), true),
         ] {
-            verifier.take_runs();
-            let verdict = verifier.verify(stored, password);
-            assert_eq!(verifier.take_runs(), 1, "{stored:?}: {verdict:?}");
+            let verdict = verifier(configured).verify(Some(&stored), "x");
+            assert_eq!(verdict, Verdict::Match { weaker }, "{configured:?}");
         }
     }
 
     #[test]
-    fn a_weaker_hash_is_told() {
-        let stored = Verifier::new(CHEAP).unwrap().hash("correct horse").unwrap();
-        let stronger = Cost { memory_kib: 32, ..CHEAP };
-        let verdict = Verifier::new(stronger).unwrap().verify(Some(&stored), "correct horse");
-        assert!(matches!(verdict, Verdict::Match { weaker: true }), "{verdict:?}");
+    fn what_is_damaged_or_too_costly_costs_one_configured_run() {
+        let mut verifier = verifier(cost(16, 1, 1));
+        let good = verifier.hash("x").unwrap();
+        verifier.take_runs();
+        let swapped = |from: &str, to: &str| good.replacen(from, to, 1);
+        for damaged in [
+            String::new(),
+            "x".to_owned(),
+            // 41 characters are no base64; 42 may be that of a shorter output.
+            good[..good.len() - 2].to_owned(),
+            format!("{good}="),
+            format!("{good}$"),
+            swapped("argon2id", "argon2i"),
+            swapped("v=19", "v=16"),
+            swapped("$v=19", ""),
+            swapped("m=16,t=1,p=1", "t=1,m=16,p=1"),
+            swapped("m=16,t=1,p=1", "m=16,t=1"),
+            swapped("p=1", "p=1,data=AA"),
+            swapped("m=16", "m=016"),
+            swapped("m=16", "m=1048576"),
+            swapped("m=16", "m=4294967295"),
+            swapped("m=16", "m=4294967296"),
+            swapped("t=1", "t=65"),
+            swapped("t=1", "t=0"),
+            swapped("m=16,t=1,p=1", "m=256,t=1,p=17"),
+        ] {
+            assert_eq!(verifier.verify(Some(&damaged), "x"), Verdict::Damaged, "{damaged}");
+            assert_eq!(verifier.take_runs(), 1, "{damaged}");
+            assert_eq!(verifier.blocks.len(), 16, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn the_cap_follows_the_configuration() {
+        let small = cost(19_456, 2, 1);
+        assert!(small.permits(cost(256 * 1024, 64, 16)));
+        assert!(!small.permits(cost(256 * 1024 + 1, 64, 16)));
+        let large = cost(128 * 1024, 100, 1);
+        assert!(large.permits(cost(512 * 1024, 100, 1)));
+        assert!(!large.permits(cost(512 * 1024 + 1, 100, 1)));
+        assert!(!large.permits(cost(512 * 1024, 101, 1)));
+    }
+
+    #[test]
+    fn memory_taken_for_a_costlier_hash_is_given_back() {
+        let stored = hash_blocking(cost(64, 1, 1), "x").unwrap();
+        let mut verifier = verifier(cost(16, 1, 1));
+        assert_eq!(verifier.verify(Some(&stored), "x"), Verdict::Match { weaker: false });
+        assert_eq!(verifier.blocks.len(), 16);
+    }
+
+    #[test]
+    fn costs_that_cannot_run_are_refused() {
+        for (memory_kib, iterations, parallelism) in
+            [(7, 1, 1), (15, 1, 2), (8, 0, 1), (8, 1, 0), (4096, 1, 17), (0, 0, 0)]
+        {
+            assert_eq!(Cost::new(memory_kib, iterations, parallelism), Err(CostError));
+        }
     }
 }
