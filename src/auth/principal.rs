@@ -33,10 +33,11 @@ impl Principal {
     /// One that nobody logged in as, for the tests of other rooms.
     #[cfg(test)]
     pub(crate) fn for_tests(tenant: &str, user: &str, grants: &[&str]) -> Self {
-        let grants = grants.iter().map(|grant| grant.parse().unwrap()).collect();
+        let grants =
+            grants.iter().map(|grant| grant.parse().expect("a test names it well")).collect();
         Self::new(
-            (TenantId(1), TenantName::new(tenant).unwrap()),
-            (UserId(2), UserName::new(user).unwrap()),
+            (TenantId(1), TenantName::new(tenant).expect("a test names it well")),
+            (UserId(2), UserName::new(user).expect("a test names it well")),
             1,
             Grants::new(grants),
         )
