@@ -15,6 +15,8 @@ pub mod auth;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "server")]
+pub mod command;
+#[cfg(feature = "server")]
 pub mod config;
 pub mod engine;
 pub mod protocol;
