@@ -11,6 +11,8 @@
 //! - `client`: the Rust client; `cli`: the commands of the program.
 
 #[cfg(feature = "server")]
+pub mod accounts;
+#[cfg(feature = "server")]
 pub mod auth;
 #[cfg(feature = "server")]
 pub mod broker;
