@@ -81,6 +81,14 @@ impl Broker {
         Ok(tenant)
     }
 
+    /// Puts limits in force where the tenant is open; one that is not gets them when it is opened.
+    pub async fn set_limits(&self, id: TenantId, limits: TenantLimits) {
+        let tenant = self.tenants.lock().await.get(&id).cloned();
+        if let Some(tenant) = tenant {
+            tenant.set_limits(limits);
+        }
+    }
+
     /// The tenants that are open.
     pub async fn open_tenants(&self) -> Vec<Arc<HostedTenant>> {
         self.tenants.lock().await.values().cloned().collect()

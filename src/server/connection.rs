@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::{Context, Limits};
+use super::Context;
 use super::session::Session;
 use super::transport::{Transport, Turn};
 use crate::broker::{Outgoing, Signal};
 use crate::command::{self, Outcome};
+use crate::config::Limits;
 use crate::engine::Input;
 use crate::protocol::{CloseCode, ErrorCode, Parsed, frame, request, response};
-use crate::types::Tag;
 
 /// Replies and deliveries are turned into text up to about so much at a time, then written.
 /// Unit: bytes.
@@ -96,7 +96,9 @@ impl Connection {
         if signal == Some(Signal::Revoked) {
             return Some(End::Closing(CloseCode::Revoked));
         }
-        if signal.is_none() && let Err(code) = self.take_requests() {
+        if signal.is_none()
+            && let Err(code) = self.take_requests()
+        {
             return Some(End::Closing(code));
         }
         self.encode();
@@ -124,18 +126,18 @@ impl Connection {
         self.pending >= limits.max_pending_requests
             || self.pending_bytes >= PENDING_BYTES_MAX
             || self.session.outbox.bytes() + self.transport.unwritten() as u64
-                >= limits.max_outbox_bytes
+                >= limits.max_outbox_bytes.as_u64()
     }
 
     fn take_requests(&mut self) -> Result<(), CloseCode> {
         while !self.is_blocked() {
-            let parsed = match self.transport.frames.next() {
+            let parsed = match self.transport.frames.next_frame() {
                 Ok(Some(frame)) => request::parse(frame, &self.context.parse_limits),
                 Ok(None) => break,
                 Err(frame::FrameTooLarge { limit }) => {
                     self.submit();
                     response::frame_too_large(&mut self.transport.out, limit);
-                    return Err(CloseCode::Error(ErrorCode::FrameTooLarge));
+                    return Err(ErrorCode::FrameTooLarge.into());
                 }
             };
             match parsed {
@@ -173,7 +175,7 @@ impl Connection {
             self.bad_frames += 1;
             if self.bad_frames > BAD_FRAMES_MAX {
                 response::too_many_errors(out);
-                return Err(CloseCode::Error(ErrorCode::TooManyErrors));
+                return Err(ErrorCode::TooManyErrors.into());
             }
         }
         response::parse_error(out, error);
@@ -195,7 +197,7 @@ impl Connection {
             };
             self.encode_item(&item);
         }
-        if self.taken_bytes >= self.context.limits.max_outbox_bytes / 4 {
+        if self.taken_bytes >= self.context.limits.max_outbox_bytes.as_u64() / 4 {
             let bytes = std::mem::take(&mut self.taken_bytes);
             let connection = self.session.connection;
             self.session.tenant.submit(Some(connection), [Input::Sent { connection, bytes }]);

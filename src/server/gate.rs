@@ -77,7 +77,8 @@ impl Gate {
     }
 
     /// Connections in all, and those of them that have not logged in.
-    pub fn count(&self) -> (usize, usize) {
+    #[cfg(test)]
+    fn count(&self) -> (usize, usize) {
         let state = self.lock();
         (state.connections, state.strangers.len())
     }
@@ -125,9 +126,7 @@ impl Drop for Pass {
 /// What counts as one address: an IPv4 address (also one that came in IPv6), or an IPv6 /64.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))
-        }
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 => v4,
     }
 }

@@ -42,12 +42,7 @@ pub(super) async fn accept(
     }
 }
 
-fn admit(
-    stream: TcpStream,
-    peer: SocketAddr,
-    context: &Arc<Context>,
-    connections: &TaskTracker,
-) {
+fn admit(stream: TcpStream, peer: SocketAddr, context: &Arc<Context>, connections: &TaskTracker) {
     let allowed = &context.limits.allow_cidrs;
     let address = peer.ip().to_canonical();
     if !allowed.is_empty() && !allowed.iter().any(|network| network.contains(&address)) {

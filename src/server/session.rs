@@ -22,6 +22,7 @@ pub(super) struct Session {
     pub sent_up_to: Tag,
     registry: Arc<Registry>,
     peer: SocketAddr,
+    reply_bytes_max: usize,
     attached: bool,
 }
 
@@ -42,16 +43,32 @@ pub(super) struct Registry {
 
 impl Session {
     /// Makes the session known; the connection must be attached to its tenant already.
-    pub fn open(live: Live, registry: Arc<Registry>, peer: SocketAddr) -> Self {
+    pub fn open(
+        live: Live,
+        registry: Arc<Registry>,
+        peer: SocketAddr,
+        reply_bytes_max: usize,
+    ) -> Self {
         registry.lock().insert(live.connection, live.clone());
         let Live { connection, principal, tenant, outbox } = live;
         let sent_up_to = Tag(0);
-        Self { connection, principal, tenant, outbox, sent_up_to, registry, peer, attached: true }
+        Self {
+            connection,
+            principal,
+            tenant,
+            outbox,
+            sent_up_to,
+            registry,
+            peer,
+            reply_bytes_max,
+            attached: true,
+        }
     }
 
     /// Who asks, for commands.
     pub fn caller(&self) -> Caller<'_> {
-        Caller { principal: &self.principal, tenant: &self.tenant }
+        let reply_bytes_max = self.reply_bytes_max;
+        Caller { principal: &self.principal, tenant: &self.tenant, reply_bytes_max }
     }
 
     /// Ends it: what was in hand returns, nothing more is delivered.
@@ -71,7 +88,6 @@ impl Drop for Session {
 
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Principal { .. } = &*self.principal;
         write!(
             f,
             "{}/{} from {}",
