@@ -16,6 +16,8 @@ pub mod accounts;
 pub mod auth;
 #[cfg(feature = "server")]
 pub mod broker;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod command;
 #[cfg(feature = "server")]

@@ -9,6 +9,7 @@ mod json;
 mod message;
 pub mod reply;
 pub mod request;
+pub mod request_text;
 pub mod response;
 mod settings;
 

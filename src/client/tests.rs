@@ -1,0 +1,92 @@
+//! The client against a server that speaks by hand, over a pipe.
+
+use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream};
+
+use super::*;
+
+fn pair() -> (Client, BufReader<DuplexStream>) {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    (Client::on(near, FrameReader::new(1 << 20)), BufReader::new(far))
+}
+
+async fn line(server: &mut BufReader<DuplexStream>) -> serde_json::Value {
+    let mut line = String::new();
+    server.read_line(&mut line).await.unwrap();
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+}
+
+async fn say(server: &mut BufReader<DuplexStream>, line: &str) {
+    server.get_mut().write_all(format!("{line}\n").as_bytes()).await.unwrap();
+}
+
+fn queue() -> QueueName {
+    QueueName::new("q").unwrap()
+}
+
+#[tokio::test]
+async fn publishes_are_sent_in_order_and_confirmed_in_any() {
+    let (client, mut server) = pair();
+    let first = client.publish_pipelined(&queue(), &payload("a"), None).await.unwrap();
+    let second = client.publish_pipelined(&queue(), &payload("b"), None).await.unwrap();
+    assert_eq!(line(&mut server).await["payload"], "YQ==");
+    assert_eq!(line(&mut server).await["payload"], "Yg==");
+    say(&mut server, r#"{"id":2,"ok":true,"seq":20}"#).await;
+    say(&mut server, r#"{"id":1,"ok":true,"seq":10}"#).await;
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (Seq(10), Seq(20)));
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_error_with_its_code() {
+    let (client, mut server) = pair();
+    let info = tokio::spawn(async move { client.info(&queue()).await });
+    line(&mut server).await;
+    say(&mut server, r#"{"id":1,"ok":false,"error":{"code":"no_such_queue","message":"m"}}"#).await;
+    let Err(Error::Refused(error)) = info.await.unwrap() else { panic!("a refusal") };
+    assert_eq!(error.code, "no_such_queue");
+}
+
+#[tokio::test]
+async fn a_subscription_gets_its_messages_from_the_first() {
+    let (client, mut server) = pair();
+    let consumer = tokio::spawn({
+        let client = client.clone();
+        async move { client.consume(&queue(), 5).await }
+    });
+    assert_eq!(line(&mut server).await["prefetch"], 5);
+    let message = r#"{"event":"message","sub":1,"queue":"q","tag":9,"seq":1,"fence":1,"attempt":1,"published_at":1,"body":1}"#;
+    say(&mut server, &format!("{{\"id\":1,\"ok\":true,\"sub\":1}}\n{message}")).await;
+    let mut subscription = consumer.await.unwrap().unwrap();
+    let delivery = subscription.next().await.unwrap().unwrap();
+    assert_eq!(delivery.message().tag, Tag(9));
+    let acked = tokio::spawn(async move { delivery.ack().await });
+    let ack = line(&mut server).await;
+    assert_eq!((&ack["op"], &ack["tags"]), (&"ack".into(), &serde_json::json!([9])));
+    say(&mut server, r#"{"id":2,"ok":true,"acked":1}"#).await;
+    acked.await.unwrap().unwrap();
+    say(&mut server, r#"{"event":"cancelled","sub":1,"reason":"queue_deleted"}"#).await;
+    assert!(matches!(subscription.next().await, Some(Err(Error::Closed(_)))));
+    assert!(subscription.next().await.is_none());
+}
+
+#[tokio::test]
+async fn the_end_is_told_to_everybody_who_waits_and_to_who_comes_after() {
+    let (client, mut server) = pair();
+    let waiting = client.publish_pipelined(&queue(), &payload("a"), None).await.unwrap();
+    line(&mut server).await;
+    say(&mut server, r#"{"event":"closing","code":"revoked"}"#).await;
+    let Err(Error::Closed(code)) = waiting.await else { panic!("closed") };
+    assert_eq!(code, "revoked");
+    assert!(matches!(client.ping().await, Err(Error::Closed(_))));
+}
+
+#[tokio::test]
+async fn what_was_queued_is_sent_before_the_end_and_answered_after() {
+    let (client, mut server) = pair();
+    let waiting = client.publish_pipelined(&queue(), &payload("a"), None).await.unwrap();
+    client.close();
+    line(&mut server).await;
+    let mut rest = String::new();
+    assert_eq!(server.read_line(&mut rest).await.unwrap(), 0, "nothing more comes");
+    say(&mut server, r#"{"id":1,"ok":true,"seq":1}"#).await;
+    assert_eq!(waiting.await.unwrap(), Seq(1));
+}
