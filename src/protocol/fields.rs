@@ -78,6 +78,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Refuses a name that is none of these, before anything is said to be missing: a typing
+    /// mistake is both, and its own name helps more.
+    pub fn only(&self, known: &[&[&str]]) -> Result<(), ParseError> {
+        let is_known = |name: &str| known.iter().any(|names| names.contains(&name));
+        match self.entries.iter().find(|entry| !is_known(&entry.name)) {
+            Some(unknown) => Err(self.missing(&unknown.name, "is not a field of this request")),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses what is left over. `taken` are the names that were asked for.
     pub fn finish(self, taken: &[&str]) -> Result<(), ParseError> {
         let Some(left) = self.entries.first() else { return Ok(()) };

@@ -163,6 +163,10 @@ const OPS: [&str; 21] = [
     "topic.list",
 ];
 
+/// Those that come with later work.
+const LATER_OPS: [&str; 5] =
+    ["queue.move", "queue.doctor", "topic.bind", "topic.unbind", "topic.list"];
+
 /// Takes a frame apart. Syntax comes first: whatever else may be wrong with a frame, if it is not
 /// one JSON object it is `bad_frame`.
 pub fn parse(frame: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
@@ -202,40 +206,85 @@ fn request(
     mut fields: Fields<'_>,
     limits: &Limits,
 ) -> Result<Request, ParseError> {
-    let (request, names): (Request, &[&str]) = match op {
-        "auth" => (auth(&mut fields)?, &["tenant", "user", "password"]),
-        "ping" => (Request::Ping, &[]),
-        "whoami" => (Request::Whoami, &[]),
+    if !LATER_OPS.contains(&op) {
+        fields.only(&[&ALWAYS, names(op), later_names(op)])?;
+    }
+    let request = match op {
+        "auth" => auth(&mut fields)?,
+        "ping" => Request::Ping,
+        "whoami" => Request::Whoami,
         "publish" => return publish(fields, limits),
-        "consume" => (consume(&mut fields)?, &["queue", "prefetch", "auto_ack"]),
-        "cancel" => (cancel(&mut fields)?, &["sub"]),
-        "pull" => (pull(&mut fields)?, &["queue", "max", "wait_ms", "auto_ack"]),
-        "ack" => (Request::Ack { tags: tags(&mut fields)? }, &["tag", "tags", "up_to"]),
-        "nack" => (nack(&mut fields)?, &["tag", "tags", "up_to", "delay_ms"]),
-        "extend" => (extend(&mut fields)?, &["tag", "tags", "up_to", "lease_ms"]),
-        "queue.declare" => (declare(&mut fields)?, &["queue", "settings", "update"]),
+        "consume" => consume(&mut fields)?,
+        "cancel" => cancel(&mut fields)?,
+        "pull" => pull(&mut fields)?,
+        "ack" => Request::Ack { tags: tags(&mut fields)? },
+        "nack" => nack(&mut fields)?,
+        "extend" => extend(&mut fields)?,
+        "queue.declare" => declare(&mut fields)?,
         "queue.delete" => {
             let if_empty = boolean(&mut fields, "if_empty")?;
-            (Request::Delete { queue: queue(&mut fields)?, if_empty }, &["queue", "if_empty"])
+            Request::Delete { queue: queue(&mut fields)?, if_empty }
         }
-        "queue.purge" => (Request::Purge { queue: queue(&mut fields)? }, &["queue"]),
-        "queue.info" => (Request::Info { queue: queue(&mut fields)? }, &["queue"]),
-        "queue.list" => (list(&mut fields)?, &["pattern", "after", "limit"]),
-        "queue.peek" => (peek(&mut fields)?, &["queue", "from_seq", "max"]),
+        "queue.purge" => Request::Purge { queue: queue(&mut fields)? },
+        "queue.info" => Request::Info { queue: queue(&mut fields)? },
+        "queue.list" => list(&mut fields)?,
+        "queue.peek" => peek(&mut fields)?,
         later => return Err(not_yet("op".to_owned(), later)),
     };
-    finish(fields, names)?;
+    finish(fields, names(op))?;
     Ok(request)
 }
 
+/// Fields of every request.
+const ALWAYS: [&str; 2] = ["op", "id"];
+
+/// Fields of a request; none of those that come with later work.
+fn names(op: &str) -> &'static [&'static str] {
+    match op {
+        "auth" => &["tenant", "user", "password"],
+        "publish" => &[
+            "queue",
+            "require",
+            "messages",
+            "payload",
+            "body",
+            "headers",
+            "reply_to",
+            "correlation_id",
+        ],
+        "consume" => &["queue", "prefetch", "auto_ack"],
+        "cancel" => &["sub"],
+        "pull" => &["queue", "max", "wait_ms", "auto_ack"],
+        "ack" => &["tag", "tags", "up_to"],
+        "nack" => &["tag", "tags", "up_to", "delay_ms"],
+        "extend" => &["tag", "tags", "up_to", "lease_ms"],
+        "queue.declare" => &["queue", "settings", "update"],
+        "queue.delete" => &["queue", "if_empty"],
+        "queue.purge" | "queue.info" => &["queue"],
+        "queue.list" => &["pattern", "after", "limit"],
+        "queue.peek" => &["queue", "from_seq", "max"],
+        _ => &[],
+    }
+}
+
+/// Fields that a request will have with later work.
+fn later_names(op: &str) -> &'static [&'static str] {
+    match op {
+        "auth" => &["token", "certificate", "resume", "want_resume"],
+        "publish" => &["topic", "priority", "delay_ms", "ttl_ms", "key", "group"],
+        "nack" => &["dead_letter", "reason"],
+        _ => &[],
+    }
+}
+
 fn finish(fields: Fields<'_>, names: &[&str]) -> Result<(), ParseError> {
-    let mut taken = vec!["op", "id"];
+    let mut taken = ALWAYS.to_vec();
     taken.extend(names);
     fields.finish(&taken)
 }
 
 fn auth(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
-    fields.not_yet(&["token", "certificate", "resume", "want_resume"])?;
+    fields.not_yet(later_names("auth"))?;
     let tenant = match fields.optional("tenant") {
         Some(field) => field.parsed(TenantName::new)?,
         None => TenantName::default(),
@@ -262,8 +311,9 @@ fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseErro
         Some(list) => messages(&list, limits)?,
         None => vec![message::parse(&mut fields, limits)?],
     };
-    let own: &[&str] = if batch { &[] } else { &message::FIELDS };
-    finish(fields, &[&["queue", "require", "messages"], own].concat())?;
+    // Beside a batch, the fields of a single message belong to nothing.
+    let taken = if batch { &names("publish")[..3] } else { names("publish") };
+    finish(fields, taken)?;
     Ok(Request::Publish { queue, messages, batch, require })
 }
 
@@ -307,7 +357,7 @@ fn pull(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
 }
 
 fn nack(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
-    fields.not_yet(&["dead_letter", "reason"])?;
+    fields.not_yet(later_names("nack"))?;
     let delay_ms = integer(fields, "delay_ms", 0..=TIME_MS_MAX, 0)?;
     Ok(Request::Nack { tags: tags(fields)?, delay_ms })
 }

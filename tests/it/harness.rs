@@ -55,13 +55,6 @@ impl Home {
         profile["password"].as_str().unwrap().to_owned()
     }
 
-    /// Adds lines to the end of `gmq.toml`, as a table of dotted keys at its top.
-    pub fn configure(&self, lines: &str) {
-        let path = self.path("gmq.toml");
-        let present = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("{lines}\n{present}")).unwrap();
-    }
-
     /// Runs `gmq admin … --config`, giving `input` on standard input; it must succeed.
     pub fn admin(&self, arguments: &[&str], input: &str) -> String {
         let output = self.try_admin(arguments, input);

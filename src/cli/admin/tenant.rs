@@ -1,0 +1,169 @@
+//! `gmq admin tenant`.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::output::{self, OutputFormat};
+use super::{Failure, Outcome, open};
+use crate::accounts::{Accounts, TenantChange};
+use crate::protocol::{Request, request};
+use crate::types::{SettingsPatch, TenantName};
+
+/// Administer tenants.
+#[derive(Debug, Args)]
+pub(super) struct Tenant {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Add a tenant.
+    #[command(after_help = "Example:\n  gmq admin tenant add acme --max-bytes '10 GiB'")]
+    Add(Change),
+    /// Change a tenant.
+    #[command(after_help = "Example:\n  gmq admin tenant set acme --max-queues 50 \
+                      --default ack_timeout_ms=60000")]
+    Set(Change),
+    /// The tenants and their limits; `-` is the server's default.
+    #[command(after_help = "Example:\n  gmq admin tenant list --output json")]
+    List {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "gmq.toml")]
+        config: PathBuf,
+        /// The form of the list.
+        #[arg(long, value_enum)]
+        output: Option<OutputFormat>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    /// The tenant.
+    name: TenantName,
+    /// Queues; `default` for the server's limit.
+    #[arg(long, value_name = "N", value_parser = count)]
+    max_queues: Option<Limit>,
+    /// Messages in all its queues; `default` for the server's limit.
+    #[arg(long, value_name = "N", value_parser = count)]
+    max_messages: Option<Limit>,
+    /// Bytes of these, such as `10 GiB`; `default` for the server's limit.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_bytes: Option<Limit>,
+    /// Connections of its users; `default` for the server's limit.
+    #[arg(long, value_name = "N", value_parser = count)]
+    max_connections: Option<Limit>,
+    /// Whether a publish makes a queue that is missing.
+    #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
+    auto_create: Option<bool>,
+    /// A setting of queues that leave it out; may be repeated.
+    #[arg(long, value_name = "SETTING=VALUE", value_parser = setting)]
+    default: Vec<(String, Value)>,
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "gmq.toml")]
+    config: PathBuf,
+}
+
+/// A limit as it is written; `None` is the server's default.
+#[derive(Debug, Clone, Copy)]
+struct Limit(Option<u64>);
+
+fn count(text: &str) -> Result<Limit, String> {
+    if text == "default" {
+        return Ok(Limit(None));
+    }
+    let number = text.parse().map_err(|_| "must be a whole number, or default".to_owned())?;
+    Ok(Limit(Some(number)))
+}
+
+fn size(text: &str) -> Result<Limit, String> {
+    if text == "default" {
+        return Ok(Limit(None));
+    }
+    let size: ByteSize =
+        text.parse().map_err(|_| "must be a size such as 10 GiB, or default".to_owned())?;
+    Ok(Limit(Some(size.as_u64())))
+}
+
+/// A value is JSON where it can be, else a text.
+fn setting(text: &str) -> Result<(String, Value), String> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| "must be written SETTING=VALUE".to_owned())?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((name.to_owned(), value))
+}
+
+pub(super) async fn run(command: Tenant) -> Outcome {
+    match command.command {
+        Command::Add(change) => {
+            let (_, accounts) = open(&change.config).await?;
+            let name = change.name.clone();
+            accounts.add_tenant(&name, take(change)?).await?;
+            println!("added the tenant {name}");
+        }
+        Command::Set(change) => {
+            let (_, accounts) = open(&change.config).await?;
+            let name = change.name.clone();
+            accounts.set_tenant(&name, take(change)?).await?;
+            println!("changed the tenant {name}; a running server follows within a second");
+        }
+        Command::List { config, output } => {
+            let (_, accounts) = open(&config).await?;
+            let limit = |limit: Option<u64>| limit.map_or("-".to_owned(), |n| n.to_string());
+            let rows: Vec<_> = accounts
+                .tenants()
+                .await?
+                .iter()
+                .map(|tenant| {
+                    [
+                        tenant.name.to_string(),
+                        limit(tenant.quotas.queues),
+                        limit(tenant.quotas.messages),
+                        limit(tenant.quotas.bytes),
+                        limit(tenant.quotas.connections),
+                        tenant.auto_create.to_string(),
+                    ]
+                })
+                .collect();
+            let names = [
+                "tenant",
+                "max_queues",
+                "max_messages",
+                "max_bytes",
+                "max_connections",
+                "auto_create",
+            ];
+            output::print(output, names, &rows)?;
+        }
+    }
+    Ok(())
+}
+
+fn take(change: Change) -> Outcome<TenantChange> {
+    Ok(TenantChange {
+        queues: change.max_queues.map(|limit| limit.0),
+        messages: change.max_messages.map(|limit| limit.0),
+        bytes: change.max_bytes.map(|limit| limit.0),
+        connections: change.max_connections.map(|limit| limit.0),
+        auto_create: change.auto_create,
+        defaults: settings(change.default)?,
+    })
+}
+
+/// Settings are checked by the rules of the wire, so that a default is never one that a client
+/// could not have named.
+fn settings(named: Vec<(String, Value)>) -> Outcome<SettingsPatch> {
+    let named: Map<String, Value> = named.into_iter().collect();
+    let line = json!({"op": "queue.declare", "queue": "any", "settings": named}).to_string();
+    let limits = request::Limits { max_message_bytes: 0 };
+    match request::parse(line.as_bytes(), &limits) {
+        Ok(parsed) => match parsed.request {
+            Request::Declare { settings, .. } => Ok(settings),
+            _ => Ok(SettingsPatch::default()),
+        },
+        Err(error) => Err(Failure::new(format!("--default: {}", error.message))),
+    }
+}

@@ -1,0 +1,124 @@
+//! `gmq consume`.
+
+use std::io::{Write as _, stdout};
+use std::time::Duration;
+
+use base64_simd::STANDARD;
+use clap::{Args, ValueEnum};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::Outcome;
+use super::connect::Connect;
+use crate::client::{Client, ReceivedMessage};
+use crate::types::{Content, QueueName, Tag};
+
+/// Take messages from a queue, print and acknowledge them.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  gmq consume orders --max 10\n  gmq consume orders --follow --output json"
+)]
+pub(super) struct Consume {
+    /// The queue.
+    queue: QueueName,
+    /// End after so many messages.
+    #[arg(long, value_name = "N")]
+    max: Option<u64>,
+    /// Go on waiting for more when the queue is empty.
+    #[arg(long)]
+    follow: bool,
+    /// Look only: everything returns to the queue at the end.
+    #[arg(long)]
+    no_ack: bool,
+    /// Contents alone, a line each, or whole messages as JSON, a line each.
+    #[arg(long, value_enum, default_value = "raw")]
+    output: Form,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Raw,
+    Json,
+}
+
+/// Taken at a time.
+const BATCH_MAX: u64 = 100;
+/// A wait for more; asked again until there are some.
+const WAIT: Duration = Duration::from_secs(50);
+
+pub(super) async fn run(command: Consume) -> Outcome {
+    let Consume { queue, max, follow, no_ack, output, connect } = command;
+    let client = connect.client().await?;
+    let mut left = max.unwrap_or(u64::MAX);
+    while left > 0 {
+        let wait = if follow { WAIT } else { Duration::ZERO };
+        let count = u32::try_from(left.min(BATCH_MAX))?;
+        let messages = tokio::select! {
+            messages = client.pull(&queue, count, wait) => messages?,
+            interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
+        };
+        if messages.is_empty() && !follow {
+            break;
+        }
+        left -= messages.len() as u64;
+        print(&messages, output)?;
+        if !no_ack {
+            settle(&client, &messages).await?;
+        }
+    }
+    client.close();
+    Ok(())
+}
+
+/// Only what was printed is acknowledged.
+async fn settle(client: &Client, messages: &[ReceivedMessage]) -> Outcome {
+    let tags: Vec<Tag> = messages.iter().map(|message| message.tag).collect();
+    if !tags.is_empty() {
+        client.ack(&tags).await?;
+    }
+    Ok(())
+}
+
+fn print(messages: &[ReceivedMessage], output: Form) -> Outcome {
+    let mut out = stdout().lock();
+    for message in messages {
+        match (output, &message.content) {
+            (Form::Raw, Content::Payload(bytes)) => out.write_all(bytes)?,
+            (Form::Raw, Content::Body(text)) => out.write_all(text.as_bytes())?,
+            (Form::Json, _) => serde_json::to_writer(&mut out, &object(message)?)?,
+        }
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+#[derive(serde::Serialize)]
+struct Printed {
+    #[serde(flatten)]
+    fields: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Box<RawValue>>,
+}
+
+fn object(message: &ReceivedMessage) -> Outcome<Printed> {
+    let mut fields = json!({
+        "queue": message.queue,
+        "seq": message.seq.0,
+        "fence": message.fence.0,
+        "attempt": message.attempt,
+        "published_at": message.published_at,
+        "headers": message.headers,
+        "reply_to": message.reply_to,
+        "correlation_id": message.correlation_id,
+    });
+    let body = match &message.content {
+        Content::Payload(bytes) => {
+            fields["payload"] = STANDARD.encode_to_string(bytes).into();
+            None
+        }
+        Content::Body(text) => Some(RawValue::from_string(text.to_string())?),
+    };
+    Ok(Printed { fields, body })
+}
