@@ -328,6 +328,7 @@ fn messages(list: &Field<'_, '_>, limits: &Limits) -> Result<Vec<Message>, Parse
             ParseError::bad_request(Some(format!("messages[{index}]")), "must be an object")
         })?;
         let mut fields = Fields::new(entries, place);
+        fields.only(&[&message::FIELDS, &message::LATER])?;
         messages.push(message::parse(&mut fields, limits)?);
         fields.finish(&message::FIELDS)?;
     }
