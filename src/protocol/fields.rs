@@ -83,7 +83,9 @@ impl<'a> Fields<'a> {
     pub fn only(&self, known: &[&[&str]]) -> Result<(), ParseError> {
         let is_known = |name: &str| known.iter().any(|names| names.contains(&name));
         match self.entries.iter().find(|entry| !is_known(&entry.name)) {
-            Some(unknown) => Err(self.missing(&unknown.name, "is not a field of this request")),
+            Some(unknown) => {
+                Err(self.missing(clip(&unknown.name), "is not a field of this request"))
+            }
             None => Ok(()),
         }
     }
@@ -98,6 +100,11 @@ impl<'a> Fields<'a> {
         };
         Err(ParseError::bad_request(Some(self.place.join(&left.name)), text))
     }
+}
+
+/// As much of a name that the client made up as is repeated to it: 64 bytes.
+fn clip(name: &str) -> &str {
+    &name[..name.floor_char_boundary(64)]
 }
 
 /// "Not supported yet" for a field or request that this version knows by name only.
@@ -127,7 +134,7 @@ impl<'a, 'f> Field<'a, 'f> {
     pub fn integer(&self, range: RangeInclusive<u64>) -> Result<u64, ParseError> {
         json::integer(self.text).filter(|number| range.contains(number)).ok_or_else(|| {
             self.refuse(format_args!(
-                "must be an integer from {} to {}",
+                "must be an integer from {} to {}, written without fraction and exponent",
                 range.start(),
                 range.end()
             ))

@@ -6,6 +6,7 @@ mod harness;
 mod authentication;
 mod closing;
 mod consuming;
+mod documents;
 mod examples;
 mod flood;
 mod frames;
