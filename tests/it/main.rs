@@ -18,3 +18,4 @@ mod queues;
 mod requests;
 mod revocation;
 mod secrets;
+mod serving;
