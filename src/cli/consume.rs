@@ -37,9 +37,12 @@ pub(super) struct Consume {
     connect: Connect,
 }
 
+/// How messages are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+pub(super) enum Form {
+    /// The content and a line end.
     Raw,
+    /// An object a line.
     Json,
 }
 
@@ -81,7 +84,8 @@ async fn settle(client: &Client, messages: &[ReceivedMessage]) -> Outcome {
     Ok(())
 }
 
-fn print(messages: &[ReceivedMessage], output: Form) -> Outcome {
+/// Prints messages to standard output.
+pub(super) fn print(messages: &[ReceivedMessage], output: Form) -> Outcome {
     let mut out = stdout().lock();
     for message in messages {
         match (output, &message.content) {

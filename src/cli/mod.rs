@@ -7,6 +7,7 @@ mod connect;
 mod consume;
 mod failure;
 mod init;
+mod limit;
 mod output;
 mod password;
 mod publish;

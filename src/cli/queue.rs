@@ -1,14 +1,18 @@
 //! `gmq queue`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 use super::Outcome;
 use super::connect::Connect;
+use super::consume::{self, Form};
+use super::limit::{self, Limit};
 use super::output::{self, OutputFormat};
 use crate::client::QueueReport;
-use crate::types::{Pattern, QueueName};
+use crate::types::{Pattern, QueueName, Seq, SettingsPatch, Storage};
 
-/// Look at queues.
+/// Look at queues and change them.
 #[derive(Debug, Args)]
 pub(super) struct Queue {
     #[command(subcommand)]
@@ -17,6 +21,48 @@ pub(super) struct Queue {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Create a queue; with --update, change the settings that are named.
+    #[command(
+        after_help = "Example:\n  gmq queue declare orders --max-messages 100000 --ack-timeout 1m"
+    )]
+    Declare(Declare),
+    /// Look at messages without taking them.
+    #[command(after_help = "Example:\n  gmq queue peek orders --max 3 --output json")]
+    Peek {
+        /// The queue.
+        queue: QueueName,
+        /// The first `seq` of interest.
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        from_seq: u64,
+        /// Most messages.
+        #[arg(long, value_name = "N", default_value_t = 10,
+              value_parser = clap::value_parser!(u32).range(1..=1000))]
+        max: u32,
+        /// Contents alone, a line each, or whole messages as JSON, a line each.
+        #[arg(long, value_enum, default_value = "raw")]
+        output: Form,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Remove what is ready or delayed; what consumers have in hand stays.
+    #[command(after_help = "Example:\n  gmq queue purge orders")]
+    Purge {
+        /// The queue.
+        queue: QueueName,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Delete a queue with all its messages.
+    #[command(after_help = "Example:\n  gmq queue delete orders --if-empty")]
+    Delete {
+        /// The queue.
+        queue: QueueName,
+        /// Only if it has no messages.
+        #[arg(long)]
+        if_empty: bool,
+        #[command(flatten)]
+        connect: Connect,
+    },
     /// The queues that the user may see.
     #[command(after_help = "Example:\n  gmq queue list 'orders.#' --output json")]
     List {
@@ -41,8 +87,63 @@ enum Command {
     },
 }
 
+#[derive(Debug, Args)]
+struct Declare {
+    /// The queue.
+    queue: QueueName,
+    /// Where messages are kept: default (the server's store) or memory.
+    #[arg(long, value_name = "default|memory", value_parser = storage)]
+    storage: Option<Storage>,
+    /// Most messages; `off` leaves it to the tenant's quota.
+    #[arg(long, value_name = "N", value_parser = count)]
+    max_messages: Option<Limit>,
+    /// Most bytes, such as `1 GiB`; `off` leaves it to the tenant's quota.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_bytes: Option<Limit>,
+    /// How long a consumer may have a message, such as 30s.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    ack_timeout: Option<Duration>,
+    /// Change the queue if it exists.
+    #[arg(long)]
+    update: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+fn storage(text: &str) -> Result<Storage, String> {
+    match text {
+        "default" => Ok(Storage::Default),
+        "memory" => Ok(Storage::Memory),
+        _ => Err("must be default or memory".to_owned()),
+    }
+}
+
+fn count(text: &str) -> Result<Limit, String> {
+    limit::count(text, "off")
+}
+
+fn size(text: &str) -> Result<Limit, String> {
+    limit::size(text, "off")
+}
+
 pub(super) async fn run(command: Queue) -> Outcome {
     match command.command {
+        Command::Declare(command) => declare(command).await,
+        Command::Peek { queue, from_seq, max, output, connect } => {
+            let client = connect.client().await?;
+            consume::print(&client.peek(&queue, Seq(from_seq), max).await?, output)
+        }
+        Command::Purge { queue, connect } => {
+            let client = connect.client().await?;
+            println!("{} messages removed from {queue}", client.purge(&queue).await?);
+            Ok(())
+        }
+        Command::Delete { queue, if_empty, connect } => {
+            let client = connect.client().await?;
+            client.delete(&queue, if_empty).await?;
+            println!("deleted {queue}");
+            Ok(())
+        }
         Command::List { pattern, output, connect } => {
             let client = connect.client().await?;
             let queues = client.queues(pattern.as_ref()).await?;
@@ -53,6 +154,26 @@ pub(super) async fn run(command: Queue) -> Outcome {
             info(output, &client.info(&queue).await?)
         }
     }
+}
+
+async fn declare(command: Declare) -> Outcome {
+    let Declare { queue, storage, max_messages, max_bytes, ack_timeout, update, connect } = command;
+    let settings = SettingsPatch {
+        storage,
+        max_messages: max_messages.map(|limit| limit.0),
+        max_bytes: max_bytes.map(|limit| limit.0),
+        overflow: None,
+        ack_timeout_ms: ack_timeout.map(|time| u64::try_from(time.as_millis())).transpose()?,
+    };
+    let client = connect.client().await?;
+    if client.declare(&queue, &settings, update).await? {
+        println!("created {queue}");
+    } else if update {
+        println!("{queue} has these settings now");
+    } else {
+        println!("{queue} exists with these settings");
+    }
+    Ok(())
 }
 
 fn list(output: Option<OutputFormat>, queues: &[QueueReport]) -> Outcome {

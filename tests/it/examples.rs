@@ -103,3 +103,36 @@ fn the_command_line_publishes_and_consumes() {
     let info = client(&["queue", "info", "greetings", "--output", "json"], "");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&info).unwrap()["ready"], 0);
 }
+
+#[test]
+fn the_command_line_changes_queues() {
+    let home = Home::new();
+    let server = home.serve();
+    point_profile(&home, &server);
+    let client = |arguments: &[&str]| {
+        let mut command = gmq();
+        command.args(arguments).arg("--profile").arg(home.path("client.toml"));
+        run(command, "")
+    };
+    let said = |arguments: &[&str]| {
+        let output = client(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let declare = ["queue", "declare", "jobs", "--max-messages", "3", "--ack-timeout", "1m"];
+    assert_eq!(said(&declare), "created jobs\n");
+    assert_eq!(said(&declare), "jobs exists with these settings\n");
+    let differs = client(&["queue", "declare", "jobs", "--max-bytes", "1 KiB"]);
+    assert_eq!(differs.status.code(), Some(1));
+    assert!(text(&differs.stderr).contains("other settings"), "{}", text(&differs.stderr));
+    said(&["queue", "declare", "jobs", "--max-messages", "off", "--update"]);
+    said(&["publish", "jobs", "one", "two"]);
+    assert_eq!(said(&["queue", "peek", "jobs", "--from-seq", "2"]), "two\n");
+    let held = client(&["queue", "delete", "jobs", "--if-empty"]);
+    assert!(text(&held.stderr).contains("has messages"), "{}", text(&held.stderr));
+    assert_eq!(said(&["queue", "purge", "jobs"]), "2 messages removed from jobs\n");
+    said(&["queue", "delete", "jobs", "--if-empty"]);
+    let gone = client(&["queue", "info", "jobs"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert_eq!(client(&["queue", "info", "not a name"]).status.code(), Some(2), "wrong usage");
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 
 use super::serve::{accounts_path, load_config};
-use super::{Failure, Outcome, output, password};
+use super::{Failure, Outcome, limit, output, password};
 use crate::accounts::SqliteAccounts;
 use crate::config::Config;
 

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::limit::{self, Limit};
 use super::output::{self, OutputFormat};
 use super::{Failure, Outcome, open};
 use crate::accounts::{Accounts, TenantChange};
@@ -67,25 +67,12 @@ struct Change {
     config: PathBuf,
 }
 
-/// A limit as it is written; `None` is the server's default.
-#[derive(Debug, Clone, Copy)]
-struct Limit(Option<u64>);
-
 fn count(text: &str) -> Result<Limit, String> {
-    if text == "default" {
-        return Ok(Limit(None));
-    }
-    let number = text.parse().map_err(|_| "must be a whole number, or default".to_owned())?;
-    Ok(Limit(Some(number)))
+    limit::count(text, "default")
 }
 
 fn size(text: &str) -> Result<Limit, String> {
-    if text == "default" {
-        return Ok(Limit(None));
-    }
-    let size: ByteSize =
-        text.parse().map_err(|_| "must be a size such as 10 GiB, or default".to_owned())?;
-    Ok(Limit(Some(size.as_u64())))
+    limit::size(text, "default")
 }
 
 /// A value is JSON where it can be, else a text.

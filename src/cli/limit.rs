@@ -1,0 +1,26 @@
+//! Limits as they are written on the command line: a number or size, or a word for none of its own.
+
+use bytesize::ByteSize;
+
+/// A limit; `None` where the word stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit(pub Option<u64>);
+
+/// A whole number, or `none`.
+pub(super) fn count(text: &str, none: &str) -> Result<Limit, String> {
+    if text == none {
+        return Ok(Limit(None));
+    }
+    let number = text.parse().map_err(|_| format!("must be a whole number, or {none}"))?;
+    Ok(Limit(Some(number)))
+}
+
+/// A size, or `none`.
+pub(super) fn size(text: &str, none: &str) -> Result<Limit, String> {
+    if text == none {
+        return Ok(Limit(None));
+    }
+    let size: Result<ByteSize, _> = text.parse();
+    let size = size.map_err(|_| format!("must be a size such as 10 GiB, or {none}"))?;
+    Ok(Limit(Some(size.as_u64())))
+}
