@@ -137,6 +137,9 @@ impl Merging {
             }
             let source = Source::Environment(name.clone().into_owned());
             let key = name[PREFIX.len()..].to_lowercase().replace("__", ".");
+            if is_of_others(&key) {
+                continue;
+            }
             match value.to_str() {
                 _ if !is_setting(&key) => self.refuse(&key, &source, unknown(&key, variable)),
                 None => self.refuse(&key, &source, "must be UTF-8"),
@@ -153,6 +156,12 @@ fn variable(key: &str) -> String {
 
 fn is_setting(key: &str) -> bool {
     settings().any(|setting| setting.name == key)
+}
+
+/// The environment is shared: scripts around the server have variables of their own, such as
+/// `GMQ_BIN`. One that looks like no setting is left alone; a typing mistake looks like one.
+fn is_of_others(key: &str) -> bool {
+    !is_setting(key) && !is_section(key) && !key.contains('.') && nearest(key).is_none()
 }
 
 fn is_section(key: &str) -> bool {

@@ -375,3 +375,15 @@ fn what_init_writes_is_valid_and_says_what_init_made() {
         ]
     );
 }
+
+#[test]
+fn variables_of_the_scripts_around_the_server_are_left_alone() {
+    let others = ["GMQ_BIN", "GMQ_START", "GMQ_CLASSES", "GMQ_PORT", "GMQ_CONTENT", "GMQ_PROFILE"];
+    for name in others {
+        assert_eq!(problems("", &[(name, "x")]).len(), 0, "{name}");
+    }
+    for name in ["GMQ_LISTN", "GMQ_STROE", "GMQ_LIMITS", "GMQ_LIMITS__X", "GMQ_A__B", "GMQ_DATADIR"]
+    {
+        assert_eq!(problems("", &[(name, "x")]).len(), 1, "{name}");
+    }
+}
