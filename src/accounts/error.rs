@@ -13,6 +13,11 @@ pub enum AccountsError {
     /// A tenant that is there already.
     #[error("the tenant {0} exists already; `gmq admin tenant set {0}` changes it")]
     TenantExists(TenantName),
+    /// A tenant that is not empty.
+    #[error(
+        "the tenant {0} has users; remove them first with `gmq admin user remove NAME --tenant {0}`"
+    )]
+    TenantHasUsers(TenantName),
     /// A user that is not there.
     #[error("the tenant {tenant} has no user {user}; `gmq admin user list` shows those there are")]
     NoSuchUser {

@@ -146,4 +146,8 @@ pub trait Accounts: Send + Sync {
         user: &'a UserName,
         change: UserChange,
     ) -> Answer<'a, ()>;
+    /// Removes a user; its name made anew inherits nothing.
+    fn remove_user<'a>(&'a self, tenant: &'a TenantName, user: &'a UserName) -> Answer<'a, ()>;
+    /// Removes a tenant that has no users.
+    fn remove_tenant<'a>(&'a self, name: &'a TenantName) -> Answer<'a, ()>;
 }

@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod administration;
 mod authentication;
 mod closing;
 mod consuming;

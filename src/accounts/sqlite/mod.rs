@@ -85,6 +85,14 @@ impl Accounts for SqliteAccounts {
     ) -> Answer<'a, ()> {
         Box::pin(write::change_user(&self.pool, tenant, user, change))
     }
+
+    fn remove_user<'a>(&'a self, tenant: &'a TenantName, user: &'a UserName) -> Answer<'a, ()> {
+        Box::pin(write::remove_user(&self.pool, tenant, user))
+    }
+
+    fn remove_tenant<'a>(&'a self, name: &'a TenantName) -> Answer<'a, ()> {
+        Box::pin(write::remove_tenant(&self.pool, name))
+    }
 }
 
 #[cfg(test)]

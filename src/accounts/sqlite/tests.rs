@@ -221,3 +221,24 @@ async fn a_newer_database_and_one_that_is_behind_are_refused() {
         assert!(matches!(error, AccountsError::Newer(_)), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_name_made_anew_inherits_nothing() {
+    let folder = Folder::new();
+    let accounts = folder.open().await;
+    accounts.add_user(new_user("bob")).await.unwrap();
+    let first = record(&accounts, "bob").await;
+    let error = accounts.remove_tenant(&tenant("acme")).await.unwrap_err();
+    assert!(matches!(error, AccountsError::TenantHasUsers(_)), "{error}");
+    accounts.remove_user(&tenant("acme"), &user("bob")).await.unwrap();
+    assert!(accounts.user_by_id(first.id).await.unwrap().is_none());
+    let again = NewUser { grants: Vec::new(), ..new_user("bob") };
+    accounts.add_user(again).await.unwrap();
+    let second = record(&accounts, "bob").await;
+    assert_ne!(first.id, second.id);
+    assert_eq!(second.grants.iter().count(), 0);
+    accounts.remove_user(&tenant("acme"), &user("bob")).await.unwrap();
+    accounts.remove_tenant(&tenant("acme")).await.unwrap();
+    accounts.add_tenant(&tenant("acme"), TenantChange::default()).await.unwrap();
+    assert_ne!(accounts.tenants().await.unwrap()[0].id, first.tenant.id);
+}

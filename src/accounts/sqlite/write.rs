@@ -144,6 +144,28 @@ pub(super) async fn change_user(
     commit(transaction).await
 }
 
+pub(super) async fn remove_user(
+    pool: &SqlitePool,
+    tenant: &TenantName,
+    user: &UserName,
+) -> Result<()> {
+    let mut transaction = begin(pool).await?;
+    let id = user_id(&mut transaction, tenant, user).await?;
+    sqlx::query("DELETE FROM users WHERE id = ?").bind(id).execute(&mut *transaction).await?;
+    commit(transaction).await
+}
+
+pub(super) async fn remove_tenant(pool: &SqlitePool, name: &TenantName) -> Result<()> {
+    let mut transaction = begin(pool).await?;
+    let id = tenant_id(&mut transaction, name).await?.0.to_be_bytes().to_vec();
+    let query = "SELECT 1 FROM users WHERE tenant_id = ? LIMIT 1";
+    if sqlx::query(query).bind(&id).fetch_optional(&mut *transaction).await?.is_some() {
+        return Err(AccountsError::TenantHasUsers(name.clone()));
+    }
+    sqlx::query("DELETE FROM tenants WHERE id = ?").bind(id).execute(&mut *transaction).await?;
+    commit(transaction).await
+}
+
 /// A certificate that is required cannot be taken away: the user could never log in again.
 async fn set_certificate(
     connection: &mut SqliteConnection,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::limit::{self, Limit};
 use super::output::{self, OutputFormat};
 use super::{Failure, Outcome, open};
-use crate::accounts::{Accounts, TenantChange};
+use crate::accounts::{Accounts, AccountsError, TenantChange, TenantRecord};
 use crate::protocol::{Request, request};
 use crate::types::{SettingsPatch, TenantName};
 
@@ -28,6 +28,27 @@ enum Command {
     #[command(after_help = "Example:\n  gmq admin tenant set acme --max-queues 50 \
                       --default ack_timeout_ms=60000")]
     Set(Change),
+    /// Remove a tenant that has no users.
+    #[command(after_help = "Example:\n  gmq admin tenant remove acme")]
+    Remove {
+        /// The tenant.
+        name: TenantName,
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "gmq.toml")]
+        config: PathBuf,
+    },
+    /// One tenant, its limits and the settings of its queues.
+    #[command(after_help = "Example:\n  gmq admin tenant show acme")]
+    Show {
+        /// The tenant.
+        name: TenantName,
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "gmq.toml")]
+        config: PathBuf,
+        /// The form.
+        #[arg(long, value_enum)]
+        output: Option<OutputFormat>,
+    },
     /// The tenants and their limits; `-` is the server's default.
     #[command(after_help = "Example:\n  gmq admin tenant list --output json")]
     List {
@@ -97,36 +118,49 @@ pub(super) async fn run(command: Tenant) -> Outcome {
             accounts.set_tenant(&name, take(change)?).await?;
             println!("changed the tenant {name}; a running server follows within a second");
         }
+        Command::Remove { name, config } => {
+            let (_, accounts) = open(&config).await?;
+            accounts.remove_tenant(&name).await?;
+            println!("removed the tenant {name}");
+        }
+        Command::Show { name, config, output } => {
+            let (_, accounts) = open(&config).await?;
+            let tenants = accounts.tenants().await?;
+            let found = tenants.iter().find(|tenant| tenant.name == name);
+            let tenant = found.ok_or(AccountsError::NoSuchTenant(name))?;
+            output::print(output, COLUMNS, &[row(tenant)])?;
+        }
         Command::List { config, output } => {
             let (_, accounts) = open(&config).await?;
-            let limit = |limit: Option<u64>| limit.map_or("-".to_owned(), |n| n.to_string());
-            let rows: Vec<_> = accounts
-                .tenants()
-                .await?
-                .iter()
-                .map(|tenant| {
-                    [
-                        tenant.name.to_string(),
-                        limit(tenant.quotas.queues),
-                        limit(tenant.quotas.messages),
-                        limit(tenant.quotas.bytes),
-                        limit(tenant.quotas.connections),
-                        tenant.auto_create.to_string(),
-                    ]
-                })
-                .collect();
-            let names = [
-                "tenant",
-                "max_queues",
-                "max_messages",
-                "max_bytes",
-                "max_connections",
-                "auto_create",
-            ];
-            output::print(output, names, &rows)?;
+            let rows: Vec<_> = accounts.tenants().await?.iter().map(row).collect();
+            output::print(output, COLUMNS, &rows)?;
         }
     }
     Ok(())
+}
+
+/// What is shown of a tenant.
+const COLUMNS: [&str; 7] = [
+    "tenant",
+    "max_queues",
+    "max_messages",
+    "max_bytes",
+    "max_connections",
+    "auto_create",
+    "defaults",
+];
+
+fn row(tenant: &TenantRecord) -> [String; 7] {
+    let limit = |limit: Option<u64>| limit.map_or("-".to_owned(), |n| n.to_string());
+    [
+        tenant.name.to_string(),
+        limit(tenant.quotas.queues),
+        limit(tenant.quotas.messages),
+        limit(tenant.quotas.bytes),
+        limit(tenant.quotas.connections),
+        tenant.auto_create.to_string(),
+        serde_json::to_string(&tenant.defaults).unwrap_or_default(),
+    ]
 }
 
 fn take(change: Change) -> Outcome<TenantChange> {

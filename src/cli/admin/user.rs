@@ -7,9 +7,9 @@ use clap::{Args, Subcommand};
 use super::output::{self, OutputFormat};
 use super::password::{self, PasswordSource};
 use super::{Failure, Outcome, open};
-use crate::accounts::{Accounts, NewUser, UserChange};
+use crate::accounts::{Accounts, AccountsError, NewUser, UserChange, UserRecord};
 use crate::config::Config;
-use crate::types::{Grant, San, TenantName, UserName};
+use crate::types::{Action, Grant, QueueName, San, TenantName, UserName};
 
 /// Administer users.
 #[derive(Debug, Args)]
@@ -69,6 +69,35 @@ enum Command {
         #[arg(long, conflicts_with = "san")]
         none: bool,
     },
+    /// Remove a user and close its connections within a second.
+    #[command(after_help = "Example:\n  gmq admin user remove web")]
+    Remove(Who),
+    /// One user and its grants.
+    #[command(after_help = "Example:\n  gmq admin user show web")]
+    Show {
+        #[command(flatten)]
+        who: Who,
+        /// The form.
+        #[arg(long, value_enum)]
+        output: Option<OutputFormat>,
+    },
+    /// Whether a user may do something, and the grant that decides.
+    #[command(after_help = "Example:\n  gmq admin user why web publish orders.eu")]
+    Why {
+        /// The user.
+        user: UserName,
+        /// publish, consume or manage.
+        #[arg(value_parser = action)]
+        action: Action,
+        /// The queue or topic.
+        name: QueueName,
+        /// The user's tenant.
+        #[arg(long, default_value = "default")]
+        tenant: TenantName,
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = "gmq.toml")]
+        config: PathBuf,
+    },
     /// The users and their grants.
     #[command(after_help = "Example:\n  gmq admin user list --tenant acme --output json")]
     List {
@@ -122,7 +151,51 @@ pub(super) async fn run(command: User) -> Outcome {
         Command::Disable(who) => change(who, UserChange::Disabled(true)).await,
         Command::Enable(who) => change(who, UserChange::Disabled(false)).await,
         Command::Certificate { who, san, .. } => certificate(who, san).await,
+        Command::Remove(who) => {
+            let (_, accounts) = open(&who.config).await?;
+            accounts.remove_user(&who.tenant, &who.name).await?;
+            println!("removed the user {}", who.name);
+            Ok(())
+        }
+        Command::Show { who, output } => show(who, output).await,
+        Command::Why { user, action, name, tenant, config } => {
+            let user = one(&Who { name: user, tenant, config }).await?;
+            why(&user, action, &name);
+            Ok(())
+        }
         Command::List { tenant, config, output } => list(tenant, config, output).await,
+    }
+}
+
+fn action(text: &str) -> Result<Action, String> {
+    [Action::Publish, Action::Consume, Action::Manage]
+        .into_iter()
+        .find(|action| action.as_str() == text)
+        .ok_or_else(|| "must be publish, consume or manage".to_owned())
+}
+
+/// One user; an error where there is none.
+async fn one(who: &Who) -> Outcome<UserRecord> {
+    let (_, accounts) = open(&who.config).await?;
+    accounts.user(&who.tenant, &who.name).await?.ok_or_else(|| {
+        AccountsError::NoSuchUser { tenant: who.tenant.clone(), user: who.name.clone() }.into()
+    })
+}
+
+async fn show(who: Who, output: Option<OutputFormat>) -> Outcome {
+    let user = one(&who).await?;
+    output::print(output, COLUMNS, &[row(&user)])
+}
+
+fn why(user: &UserRecord, action: Action, name: &QueueName) {
+    let (who, action_name) = (&user.name, action.as_str());
+    match user.grants.deciding(action, name.as_str()) {
+        _ if user.disabled => println!("no: the user {who} is disabled"),
+        Some(grant) => println!("yes: the grant {grant} lets {who} {action_name} {name}"),
+        None => println!(
+            "no: no grant of {who} allows it; `gmq admin user grant {who} {action_name}:{name}` \
+             would"
+        ),
     }
 }
 
@@ -153,12 +226,8 @@ async fn add(command: Add) -> Outcome {
 
 async fn passwd(who: Who, source: PasswordSource) -> Outcome {
     let (config, accounts) = open(&who.config).await?;
-    if accounts.user(&who.tenant, &who.name).await?.is_none() {
-        // Asked before anybody types a password in vain; the change itself says it again.
-        let error =
-            crate::accounts::AccountsError::NoSuchUser { tenant: who.tenant, user: who.name };
-        return Err(error.into());
-    }
+    // Asked before anybody types a password in vain.
+    one(&who).await?;
     let password = source.take()?;
     let hash = password::hash(&config, &password)?;
     accounts.change_user(&who.tenant, &who.name, UserChange::Password(hash)).await?;
@@ -199,22 +268,22 @@ async fn list(
     output: Option<OutputFormat>,
 ) -> Outcome {
     let (_, accounts) = open(&config).await?;
-    let rows: Vec<_> = accounts
-        .users(tenant.as_ref())
-        .await?
-        .iter()
-        .map(|user| {
-            let grants: Vec<_> = user.grants.iter().map(Grant::to_string).collect();
-            let required = if user.require_certificate { " (required)" } else { "" };
-            let certificate = user.certificate.as_ref().map_or(String::new(), San::to_string);
-            [
-                user.tenant.name.to_string(),
-                user.name.to_string(),
-                if user.disabled { "disabled" } else { "enabled" }.to_owned(),
-                certificate + required,
-                grants.join(" "),
-            ]
-        })
-        .collect();
-    output::print(output, ["tenant", "user", "state", "certificate", "grants"], &rows)
+    let rows: Vec<_> = accounts.users(tenant.as_ref()).await?.iter().map(row).collect();
+    output::print(output, COLUMNS, &rows)
+}
+
+/// What is shown of a user.
+const COLUMNS: [&str; 5] = ["tenant", "user", "state", "certificate", "grants"];
+
+fn row(user: &UserRecord) -> [String; 5] {
+    let grants: Vec<_> = user.grants.iter().map(Grant::to_string).collect();
+    let required = if user.require_certificate { " (required)" } else { "" };
+    let certificate = user.certificate.as_ref().map_or(String::new(), San::to_string);
+    [
+        user.tenant.name.to_string(),
+        user.name.to_string(),
+        if user.disabled { "disabled" } else { "enabled" }.to_owned(),
+        certificate + required,
+        grants.join(" "),
+    ]
 }
