@@ -2,12 +2,14 @@
 //! with one sentence on standard error that says what to do; 2 wrong usage.
 
 mod admin;
+mod certs;
 mod config;
 mod connect;
 mod consume;
 mod failure;
 mod init;
 mod limit;
+mod manual;
 mod output;
 mod password;
 mod publish;
@@ -34,12 +36,15 @@ enum Command {
     Quickstart(quickstart::Quickstart),
     Init(init::Init),
     Serve(serve::Serve),
+    Certs(certs::Certs),
     Config(config::ConfigCommand),
     Admin(admin::Admin),
     Publish(publish::Publish),
     Consume(consume::Consume),
     Queue(queue::Queue),
     Ping(connect::Ping),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 /// Runs the program with its arguments.
@@ -69,11 +74,14 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Quickstart(command) => quickstart::run(command).await,
         Command::Init(command) => init::run(command).await,
         Command::Serve(command) => serve::run(command).await,
+        Command::Certs(command) => certs::run(command).await,
         Command::Config(command) => config::run(command),
         Command::Admin(command) => admin::run(command).await,
         Command::Publish(command) => publish::run(command).await,
         Command::Consume(command) => consume::run(command).await,
         Command::Queue(command) => queue::run(command).await,
         Command::Ping(command) => connect::ping(command).await,
+        Command::Completions(command) => manual::completions(command),
+        Command::Man(command) => manual::man(command),
     }
 }

@@ -5,6 +5,7 @@ mod harness;
 
 mod administration;
 mod authentication;
+mod certificates;
 mod closing;
 mod consuming;
 mod documents;
