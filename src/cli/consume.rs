@@ -1,12 +1,14 @@
 //! `gmq consume`.
 
 use std::io::{Write as _, stdout};
+use std::process::Stdio;
 use std::time::Duration;
 
 use base64_simd::STANDARD;
 use clap::{Args, ValueEnum};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use super::Outcome;
 use super::connect::Connect;
@@ -16,7 +18,8 @@ use crate::types::{Content, QueueName, Tag};
 /// Take messages from a queue, print and acknowledge them.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  gmq consume orders --max 10\n  gmq consume orders --follow --output json"
+    after_help = "Examples:\n  gmq consume orders --max 10\n  gmq consume orders --follow --output json\n  \
+                  gmq consume mails --follow --exec 'sendmail -t'"
 )]
 pub(super) struct Consume {
     /// The queue.
@@ -33,6 +36,10 @@ pub(super) struct Consume {
     /// Contents alone, a line each, or whole messages as JSON, a line each.
     #[arg(long, value_enum, default_value = "raw")]
     output: Form,
+    /// Run a command by the shell for each message, its content on standard input: exit code 0
+    /// acknowledges, anything else returns it.
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["no_ack", "output"])]
+    exec: Option<String>,
     #[command(flatten)]
     connect: Connect,
 }
@@ -52,12 +59,14 @@ const BATCH_MAX: u64 = 100;
 const WAIT: Duration = Duration::from_secs(50);
 
 pub(super) async fn run(command: Consume) -> Outcome {
-    let Consume { queue, max, follow, no_ack, output, connect } = command;
+    let Consume { queue, max, follow, no_ack, output, exec, connect } = command;
     let client = connect.client().await?;
     let mut left = max.unwrap_or(u64::MAX);
     while left > 0 {
         let wait = if follow { WAIT } else { Duration::ZERO };
-        let count = u32::try_from(left.min(BATCH_MAX))?;
+        // A command may take long, and the lease of what waits behind it would run.
+        let batch = if exec.is_some() { 1 } else { BATCH_MAX };
+        let count = u32::try_from(left.min(batch))?;
         let messages = tokio::select! {
             messages = client.pull(&queue, count, wait) => messages?,
             interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
@@ -66,12 +75,48 @@ pub(super) async fn run(command: Consume) -> Outcome {
             break;
         }
         left -= messages.len() as u64;
+        if let Some(command) = &exec {
+            for message in &messages {
+                execute(&client, command, message).await?;
+            }
+            continue;
+        }
         print(&messages, output)?;
         if !no_ack {
             settle(&client, &messages).await?;
         }
     }
     client.close();
+    Ok(())
+}
+
+/// A message that a command refused is not offered to it again at once.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+async fn execute(client: &Client, command: &str, message: &ReceivedMessage) -> Outcome {
+    let mut child = tokio::process::Command::new("sh")
+        .args(["-c", command])
+        .env("GMQ_MESSAGE_QUEUE", &message.queue)
+        .env("GMQ_MESSAGE_SEQ", message.seq.to_string())
+        .env("GMQ_MESSAGE_ATTEMPT", message.attempt.to_string())
+        .env("GMQ_MESSAGE_FENCE", message.fence.to_string())
+        .stdin(Stdio::piped())
+        .spawn()?;
+    let content = match &message.content {
+        Content::Payload(bytes) => &**bytes,
+        Content::Body(text) => text.as_bytes(),
+    };
+    if let Some(mut input) = child.stdin.take() {
+        // A command that does not read its input may be done already.
+        let _ = input.write_all(content).await;
+    }
+    let status = child.wait().await?;
+    if status.success() {
+        client.ack(&[message.tag]).await?;
+    } else {
+        eprintln!("gmq: message {} was returned: the command ended with {status}", message.seq);
+        client.nack(&[message.tag], RETRY_DELAY).await?;
+    }
     Ok(())
 }
 

@@ -136,3 +136,31 @@ fn the_command_line_changes_queues() {
     assert_eq!(gone.status.code(), Some(1));
     assert_eq!(client(&["queue", "info", "not a name"]).status.code(), Some(2), "wrong usage");
 }
+
+#[test]
+fn lines_are_published_and_a_command_is_run_for_each_message() {
+    let home = Home::new();
+    let server = home.serve();
+    point_profile(&home, &server);
+    let client = |arguments: &[&str], input: &str| {
+        let mut command = gmq();
+        command.args(arguments).arg("--profile").arg(home.path("client.toml"));
+        let output = run(command, input);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let lines: String = (0..5_000).map(|n| format!("{n}\n")).collect();
+    let said = client(&["publish", "numbers", "--lines"], &lines);
+    assert_eq!(said, "published 5000 messages to numbers\n");
+    let all = client(&["consume", "numbers"], "");
+    assert_eq!(all, lines, "each once, in order");
+
+    let folder = home.root();
+    client(&["publish", "jobs", "good", "bad"], "");
+    let command = format!("cat > {0}/in && grep -q good {0}/in", folder.display());
+    client(&["consume", "jobs", "--exec", &command], "");
+    let info = client(&["queue", "info", "jobs", "--output", "json"], "");
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    assert_eq!((&info["acked"], &info["ready"]), (&1.into(), &0.into()));
+    assert_eq!(info["delayed"].as_u64().unwrap() + info["in_hand"].as_u64().unwrap(), 1, "{info}");
+}
