@@ -9,7 +9,7 @@ use crate::client::{Client, Profile};
 use crate::types::{TenantName, UserName};
 
 /// Where the server is, and who one is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Connect {
     /// The client profile; else client.toml in the user's configuration folder.
     #[arg(long, value_name = "FILE", env = "GMQ_PROFILE")]

@@ -2,6 +2,7 @@
 //! with one sentence on standard error that says what to do; 2 wrong usage.
 
 mod admin;
+mod bench;
 mod certs;
 mod config;
 mod connect;
@@ -43,6 +44,7 @@ enum Command {
     Consume(consume::Consume),
     Queue(queue::Queue),
     Ping(connect::Ping),
+    Bench(bench::Bench),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -81,6 +83,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Consume(command) => consume::run(command).await,
         Command::Queue(command) => queue::run(command).await,
         Command::Ping(command) => connect::ping(command).await,
+        Command::Bench(command) => bench::run(command).await,
         Command::Completions(command) => manual::completions(command),
         Command::Man(command) => manual::man(command),
     }

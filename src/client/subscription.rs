@@ -28,6 +28,13 @@ impl Subscription {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
+    /// The next message if there is one already.
+    pub fn next_ready(&mut self) -> Option<Result<Delivery, Error>> {
+        let message = self.deliveries.try_recv().ok()?;
+        let client = self.client.clone();
+        Some(message.map(|message| Delivery { client, message }))
+    }
+
     /// Ends the subscription; what was delivered can still be settled.
     pub async fn cancel(self) -> Result<(), Error> {
         self.client.cancel(self.id).await

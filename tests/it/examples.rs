@@ -164,3 +164,24 @@ fn lines_are_published_and_a_command_is_run_for_each_message() {
     assert_eq!((&info["acked"], &info["ready"]), (&1.into(), &0.into()));
     assert_eq!(info["delayed"].as_u64().unwrap() + info["in_hand"].as_u64().unwrap(), 1, "{info}");
 }
+
+#[test]
+fn each_bench_measures_something_and_leaves_nothing() {
+    let home = Home::new();
+    let server = home.serve();
+    point_profile(&home, &server);
+    for bench in ["publish", "consume", "pipeline", "connect"] {
+        let mut command = gmq();
+        command.args(["bench", bench, "--duration", "300ms", "--connections", "2"]);
+        command.args(["--rate", "2000", "--output", "json", "--profile"]);
+        command.arg(home.path("client.toml"));
+        let output = run(command, "");
+        assert!(output.status.success(), "{bench}: {}", text(&output.stderr));
+        let result: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        assert_eq!(result["bench"], bench);
+        assert!(result["messages"].as_u64().unwrap() > 0, "{result}");
+        assert!(result["latency_ms"]["p50"].as_f64().unwrap() > 0.0, "{result}");
+    }
+    let queues = server.login().ok(serde_json::json!({"op": "queue.list"}));
+    assert_eq!(queues["queues"], serde_json::json!([]));
+}

@@ -1,0 +1,194 @@
+//! `gmq bench`: load on a running server. Latency is taken from when a message was meant to be sent,
+//! so that a server that stalls cannot hide behind a client that waits for it.
+
+mod connect;
+mod consume;
+mod pipeline;
+mod publish;
+mod report;
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use self::report::Recorder;
+use super::connect::Connect;
+use super::output::OutputFormat;
+use super::{Failure, Outcome};
+use crate::client::{Client, body};
+use crate::types::{Message, QueueName};
+
+/// Measure a server: its queue `gmq-bench` is deleted before and after.
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publishes with confirms; latency is from publish to confirm.
+    #[command(
+        after_help = "Example:\n  gmq bench publish --connections 4 --in-flight 256 --size 128"
+    )]
+    Publish(Load),
+    /// Fills a queue, then measures how fast it is consumed and acknowledged.
+    #[command(after_help = "Example:\n  gmq bench consume --connections 2 --size 128")]
+    Consume(Load),
+    /// Publishes and consumes at once; latency is from publish to receipt.
+    #[command(after_help = "Example:\n  gmq bench pipeline --rate 5000 --duration 10s")]
+    Pipeline(Load),
+    /// Connects, logs in and closes, again and again.
+    #[command(after_help = "Example:\n  gmq bench connect --connections 8")]
+    Connect(Load),
+}
+
+/// The load.
+#[derive(Debug, Clone, Args)]
+struct Load {
+    /// Connections, each with a task of its own.
+    #[arg(long, value_name = "N", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// Unconfirmed publishes of a connection, and its prefetch.
+    #[arg(long, value_name = "N", default_value_t = 256,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    in_flight: u16,
+    /// Bytes of a message.
+    #[arg(long, value_name = "SIZE", default_value = "128")]
+    size: ByteSize,
+    /// How long to measure.
+    #[arg(long, value_name = "TIME", default_value = "5s",
+          value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Messages a second, all connections together; as fast as it goes where left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// The form of the result.
+    #[arg(long, value_enum)]
+    output: Option<OutputFormat>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// The queue that is used.
+const QUEUE: &str = "gmq-bench";
+/// Smallest message that can carry a time.
+const SIZE_MIN: usize = 24;
+
+pub(super) async fn run(command: Bench) -> Outcome {
+    let (name, load) = match &command.command {
+        Command::Publish(load) => ("publish", load.clone()),
+        Command::Consume(load) => ("consume", load.clone()),
+        Command::Pipeline(load) => ("pipeline", load.clone()),
+        Command::Connect(load) => ("connect", load.clone()),
+    };
+    let run = Run::prepare(&load).await?;
+    let recorder = match command.command {
+        Command::Publish(_) => publish::run(&run).await,
+        Command::Consume(_) => consume::run(&run).await,
+        Command::Pipeline(_) => pipeline::run(&run).await,
+        Command::Connect(_) => connect::run(&run).await,
+    };
+    run.progress.finish_and_clear();
+    run.clean().await?;
+    report::print(name, &load, &recorder?)
+}
+
+/// What the tasks of one run share.
+struct Run {
+    load: Load,
+    control: Client,
+    queue: QueueName,
+    message: Message,
+    progress: ProgressBar,
+}
+
+impl Run {
+    async fn prepare(load: &Load) -> Outcome<Self> {
+        let control = load.connect.clone().client().await?;
+        let queue = QueueName::new(QUEUE)?;
+        let message = message(load.size, "")?;
+        let style = ProgressStyle::with_template("{spinner} {human_pos} messages, {elapsed}")?;
+        let progress = ProgressBar::new_spinner().with_style(style);
+        let run = Self { load: load.clone(), control, queue, message, progress };
+        run.clean().await?;
+        Ok(run)
+    }
+
+    /// Nothing of a run before or of this one stays.
+    async fn clean(&self) -> Outcome {
+        match self.control.delete(&self.queue, false).await {
+            Err(crate::client::Error::Refused(error)) if error.code == "no_such_queue" => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    async fn connections(&self) -> Outcome<Vec<Client>> {
+        let mut clients = Vec::new();
+        for _ in 0..self.load.connections {
+            clients.push(self.load.connect.clone().client().await?);
+        }
+        Ok(clients)
+    }
+
+    /// When connection `index` is to send its messages.
+    fn pace(&self, index: usize) -> Pace {
+        let connections = f64::from(self.load.connections);
+        let interval =
+            self.load.rate.map(|rate| Duration::from_secs_f64(connections / f64::from(rate)));
+        // Connections take turns, so that they do not all send at once.
+        let offset = interval
+            .map_or(Duration::ZERO, |interval| interval.mul_f64(index as f64 / connections));
+        let start = Instant::now() + offset;
+        Pace { interval, next: start, end: start + self.load.duration }
+    }
+}
+
+/// The times at which one connection is to send.
+struct Pace {
+    interval: Option<Duration>,
+    next: Instant,
+    end: Instant,
+}
+
+impl Pace {
+    /// Waits for the next time; that time, or `None` at the end.
+    async fn tick(&mut self) -> Option<Instant> {
+        let Some(interval) = self.interval else {
+            let now = Instant::now();
+            return (now < self.end).then_some(now);
+        };
+        let at = self.next;
+        self.next += interval;
+        // A server that cannot keep up makes the run no longer.
+        if at >= self.end || Instant::now() >= self.end {
+            return None;
+        }
+        tokio::time::sleep_until(at).await;
+        Some(at)
+    }
+}
+
+/// A JSON string of `size` bytes that begins with `text`.
+fn message(size: ByteSize, text: &str) -> Outcome<Message> {
+    let bytes = usize::try_from(size.as_u64())?.max(SIZE_MIN);
+    let padded = format!("\"{text:x<width$}\"", width = bytes - 2);
+    body(&padded).ok_or_else(|| Failure::new("--size is too large for this machine"))
+}
+
+/// Runs one task for each connection and puts their records together.
+async fn gather<F>(tasks: impl IntoIterator<Item = F>) -> Outcome<Recorder>
+where
+    F: Future<Output = Outcome<Recorder>> + Send + 'static,
+{
+    let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+    let mut all = Recorder::new()?;
+    for task in tasks {
+        all.add(&task.await??)?;
+    }
+    Ok(all)
+}
