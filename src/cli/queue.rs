@@ -203,17 +203,24 @@ fn info(output: Option<OutputFormat>, queue: &QueueReport) -> Outcome {
         println!("{}", serde_json::to_string_pretty(queue)?);
         return Ok(());
     }
-    let mut rows = Vec::new();
-    let report = serde_json::to_value(queue)?;
-    for (name, value) in report.as_object().into_iter().flatten() {
-        match value.as_object() {
-            Some(settings) => {
-                for (setting, value) in settings {
-                    rows.push([format!("{name}.{setting}"), value.to_string()]);
-                }
-            }
-            None => rows.push([name.clone(), value.to_string()]),
-        }
+    let mut rows = vec![["queue".to_owned(), queue.queue.clone()]];
+    for (name, number) in [
+        ("ready", queue.ready),
+        ("in_hand", queue.in_hand),
+        ("delayed", queue.delayed),
+        ("consumers", queue.consumers),
+        ("bytes", queue.bytes),
+        ("oldest_age_ms", queue.oldest_age_ms),
+        ("published", queue.published),
+        ("delivered", queue.delivered),
+        ("acked", queue.acked),
+        ("redelivered", queue.redelivered),
+    ] {
+        rows.push([name.to_owned(), number.to_string()]);
+    }
+    for (name, value) in queue.settings.as_object().into_iter().flatten() {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        rows.push([format!("settings.{name}"), value]);
     }
     output::print(Some(OutputFormat::Table), ["", ""], &rows)
 }
