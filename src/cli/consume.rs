@@ -12,8 +12,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Outcome;
 use super::connect::Connect;
-use crate::client::{Client, ReceivedMessage};
-use crate::types::{Content, QueueName, Tag};
+use crate::client::{Client, Delivery, Hand, ReceivedMessage};
+use crate::types::{Content, QueueName};
 
 /// Take messages from a queue, print and acknowledge them.
 #[derive(Debug, Args)]
@@ -77,11 +77,11 @@ pub(super) async fn run(command: Consume) -> Outcome {
         left -= messages.len() as u64;
         if let Some(command) = &exec {
             for message in &messages {
-                execute(&client, command, message).await?;
+                execute(command, message).await?;
             }
             continue;
         }
-        print(&messages, output)?;
+        print(messages.iter().map(Delivery::message), output)?;
         if !no_ack {
             settle(&client, &messages).await?;
         }
@@ -93,7 +93,8 @@ pub(super) async fn run(command: Consume) -> Outcome {
 /// A message that a command refused is not offered to it again at once.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-async fn execute(client: &Client, command: &str, message: &ReceivedMessage) -> Outcome {
+async fn execute(command: &str, delivery: &Delivery) -> Outcome {
+    let message = delivery.message();
     let mut child = tokio::process::Command::new("sh")
         .args(["-c", command])
         .env("GMQ_MESSAGE_QUEUE", &message.queue)
@@ -112,25 +113,28 @@ async fn execute(client: &Client, command: &str, message: &ReceivedMessage) -> O
     }
     let status = child.wait().await?;
     if status.success() {
-        client.ack(&[message.tag]).await?;
+        delivery.ack().await?;
     } else {
         eprintln!("gmq: message {} was returned: the command ended with {status}", message.seq);
-        client.nack(&[message.tag], RETRY_DELAY).await?;
+        delivery.nack(RETRY_DELAY).await?;
     }
     Ok(())
 }
 
 /// Only what was printed is acknowledged.
-async fn settle(client: &Client, messages: &[ReceivedMessage]) -> Outcome {
-    let tags: Vec<Tag> = messages.iter().map(|message| message.tag).collect();
-    if !tags.is_empty() {
-        client.ack(&tags).await?;
+async fn settle(client: &Client, messages: &[Delivery]) -> Outcome {
+    let hands: Vec<Hand> = messages.iter().map(Delivery::hand).collect();
+    if !hands.is_empty() {
+        client.ack(&hands).await?;
     }
     Ok(())
 }
 
 /// Prints messages to standard output.
-pub(super) fn print(messages: &[ReceivedMessage], output: Form) -> Outcome {
+pub(super) fn print<'a>(
+    messages: impl IntoIterator<Item = &'a ReceivedMessage>,
+    output: Form,
+) -> Outcome {
     let mut out = stdout().lock();
     for message in messages {
         match (output, &message.content) {

@@ -1,27 +1,27 @@
-//! The stream of a client: one task writes what is queued, as one write, the other reads lines and
-//! hands each to whoever waits for it.
+//! What a client waits for, over the ends of streams: requests by their `id`, subscriptions by a
+//! number of the client's own. A stream that is lost may be followed by another; what was in flight
+//! is then sent again or reported, as the caller chose, and subscriptions are begun anew.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::Error;
-use crate::protocol::frame::FrameReader;
+use super::{Error, Hand};
 use crate::protocol::reply::{self, ReceivedMessage, ServerLine};
-use crate::types::SubscriptionId;
-
-/// Longest line that is taken from a server. Unit: bytes.
-const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Read at a time. Unit: bytes.
-const READ_BYTES: usize = 64 * 1024;
+use crate::protocol::request_text;
+use crate::protocol::response::{boolean_field, number_field};
+use crate::types::{QueueName, SubscriptionId};
 
 /// What a subscription receives.
-pub(super) type Deliveries = mpsc::UnboundedReceiver<Result<ReceivedMessage, Error>>;
-type DeliverySender = mpsc::UnboundedSender<Result<ReceivedMessage, Error>>;
+pub(super) type Deliveries = mpsc::UnboundedReceiver<Result<(Hand, ReceivedMessage), Error>>;
+type DeliverySender = mpsc::UnboundedSender<Result<(Hand, ReceivedMessage), Error>>;
 
-/// See the module; shared by the client's handles and its two tasks.
+/// The reply to a request.
+pub(super) type Answer = oneshot::Receiver<Result<(u64, String), Error>>;
+
+/// See the module; shared by the client's handles and the task that keeps its stream.
+#[derive(Default)]
 pub(super) struct Connection {
     state: Mutex<State>,
     /// Told when there is something to write, or when it is time to end.
@@ -30,54 +30,114 @@ pub(super) struct Connection {
 
 #[derive(Default)]
 struct State {
+    /// Grows with each stream; what was in hand on an older one is not any more.
+    generation: u64,
     out: Vec<u8>,
     last_id: u64,
-    waiting: HashMap<u64, Waiting>,
-    subscriptions: HashMap<SubscriptionId, DeliverySender>,
-    /// Nothing more is sent.
+    /// Requests up to this one were handed to the stream.
+    written_id: u64,
+    waiting: BTreeMap<u64, Waiting>,
+    subscriptions: BTreeMap<u64, Subscribed>,
+    last_subscription: u64,
+    /// The client's number of each of the server's subscriptions, on this stream.
+    numbers: HashMap<SubscriptionId, u64>,
+    /// Nothing more is taken.
     closing: bool,
-    /// Why there is no connection any more.
+    /// Why there will be no stream any more.
     ended: Option<Error>,
 }
 
 enum Waiting {
-    Reply(oneshot::Sender<Result<String, Error>>, Option<OwnedSemaphorePermit>),
-    Subscribe(oneshot::Sender<Result<(SubscriptionId, Deliveries), Error>>),
+    Reply {
+        answer: oneshot::Sender<Result<(u64, String), Error>>,
+        /// Given back with the reply.
+        _permit: Option<OwnedSemaphorePermit>,
+        /// The request, if it is to be sent again over another stream.
+        again: Option<Box<[u8]>>,
+    },
+    /// The reply to the `consume` of this subscription; `None` once it was begun before.
+    Subscribe(u64, Option<oneshot::Sender<Result<(), Error>>>),
+}
+
+struct Subscribed {
+    queue: QueueName,
+    prefetch: u16,
+    auto_ack: bool,
+    sender: DeliverySender,
+}
+
+/// What the stream is to write next.
+pub(super) enum Next {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The end of this side.
+    End,
 }
 
 impl Connection {
-    /// Starts the two tasks on a stream that is greeted and logged in.
-    pub fn start<S>(stream: S, frames: FrameReader) -> Arc<Self>
-    where
-        S: AsyncRead + AsyncWrite + Send + 'static,
-    {
-        let connection = Arc::new(Self { state: Mutex::default(), queued: Notify::new() });
-        let (reading, writing) = tokio::io::split(stream);
-        tokio::spawn(read(Arc::clone(&connection), reading, frames));
-        tokio::spawn(write(Arc::clone(&connection), writing));
-        connection
-    }
-
-    /// Queues a request, in the order of calls; the receiver gets its reply. The permit is given
-    /// back with it.
+    /// Queues a request, in the order of calls.
     pub fn request(
         &self,
         permit: Option<OwnedSemaphorePermit>,
+        resend: bool,
         write: impl FnOnce(&mut Vec<u8>, u64),
-    ) -> oneshot::Receiver<Result<String, Error>> {
-        let (sender, receiver) = oneshot::channel();
-        self.queue(Waiting::Reply(sender, permit), write);
+    ) -> Answer {
+        let (answer, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        if let Some(error) = state.refusal() {
+            let _ = answer.send(Err(error));
+            return receiver;
+        }
+        let start = state.out.len();
+        let id = state.next_id();
+        write(&mut state.out, id);
+        let again = resend.then(|| state.out[start..].into());
+        state.waiting.insert(id, Waiting::Reply { answer, _permit: permit, again });
+        drop(state);
+        self.queued.notify_one();
         receiver
     }
 
-    /// Queues a request whose reply is a subscription.
+    /// Queues a request about deliveries, which must be of the present stream.
+    pub fn request_in_hand(&self, hands: &[Hand], write: impl FnOnce(&mut Vec<u8>, u64)) -> Answer {
+        let generation = self.lock().generation;
+        if hands.iter().any(|hand| hand.generation != generation) {
+            let (answer, receiver) = oneshot::channel();
+            let _ = answer.send(Err(Error::Returned));
+            return receiver;
+        }
+        self.request(None, false, write)
+    }
+
+    /// Begins a subscription; its number, what it receives, and whether it was begun.
     pub fn subscribe(
         &self,
-        write: impl FnOnce(&mut Vec<u8>, u64),
-    ) -> oneshot::Receiver<Result<(SubscriptionId, Deliveries), Error>> {
-        let (sender, receiver) = oneshot::channel();
-        self.queue(Waiting::Subscribe(sender), write);
-        receiver
+        queue: &QueueName,
+        prefetch: u16,
+        auto_ack: bool,
+    ) -> (u64, Deliveries, oneshot::Receiver<Result<(), Error>>) {
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        let (begun, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        if let Some(error) = state.refusal() {
+            let _ = begun.send(Err(error));
+            return (0, deliveries, receiver);
+        }
+        state.last_subscription += 1;
+        let number = state.last_subscription;
+        let subscribed = Subscribed { queue: queue.clone(), prefetch, auto_ack, sender };
+        state.subscriptions.insert(number, subscribed);
+        state.consume(number, Some(begun));
+        drop(state);
+        self.queued.notify_one();
+        (number, deliveries, receiver)
+    }
+
+    /// Forgets a subscription; the server's number of it, if it has one just now.
+    pub fn forget(&self, number: u64) -> Option<SubscriptionId> {
+        let mut state = self.lock();
+        state.subscriptions.remove(&number);
+        state.numbers.iter().find(|(_, own)| **own == number).map(|(id, _)| *id)
     }
 
     /// Sends what is queued and then the end; the server answers what it has taken.
@@ -86,48 +146,52 @@ impl Connection {
         self.queued.notify_one();
     }
 
-    /// Forgets a subscription that nobody listens to any more.
-    pub fn forget(&self, subscription: SubscriptionId) {
-        self.lock().subscriptions.remove(&subscription);
+    /// Whether the program has closed it.
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing
     }
 
-    fn queue(&self, waiting: Waiting, write: impl FnOnce(&mut Vec<u8>, u64)) {
-        let mut state = self.lock();
-        if let Some(error) = &state.ended {
-            return waiting.fail(error.clone());
-        }
-        if state.closing {
-            return waiting.fail(Error::Closed("it was closed by this program".to_owned()));
-        }
-        state.last_id += 1;
-        let id = state.last_id;
-        let was_empty = state.out.is_empty();
-        write(&mut state.out, id);
-        state.waiting.insert(id, waiting);
-        drop(state);
-        if was_empty {
-            self.queued.notify_one();
+    /// What the stream is to write; waits for something.
+    pub async fn next_write(&self) -> Next {
+        loop {
+            {
+                let mut state = self.lock();
+                if !state.out.is_empty() {
+                    state.written_id = state.last_id;
+                    return Next::Bytes(std::mem::take(&mut state.out));
+                }
+                if state.closing {
+                    return Next::End;
+                }
+            }
+            self.queued.notified().await;
         }
     }
 
-    fn take_line(&self, line: &[u8]) -> Result<(), Error> {
+    /// Hands a line of the server to whoever waits for it.
+    pub fn take_line(&self, line: &[u8]) -> Result<(), Error> {
         let mut state = self.lock();
         match reply::parse(line)? {
             ServerLine::Reply { id: Some(id), result } => {
+                let result = result.map_err(|error| Error::Refused(Box::new(error)));
                 if let Some(waiting) = state.waiting.remove(&id) {
-                    state.answer(waiting, result.map_err(|error| Error::Refused(Box::new(error))));
+                    state.answer(waiting, result)?;
                 }
             }
             ServerLine::Message { subscription, message } => {
-                if let Some(sender) = state.subscriptions.get(&subscription) {
+                let generation = state.generation;
+                if let Some(subscribed) = state.subscribed(subscription) {
+                    let hand = Hand { generation, tag: message.tag };
                     // A subscription that was dropped leaves its messages to their lease.
-                    let _ = sender.send(Ok(*message));
+                    let _ = subscribed.sender.send(Ok((hand, *message)));
                 }
             }
             ServerLine::Cancelled { subscription, reason } => {
-                if let Some(sender) = state.subscriptions.remove(&subscription) {
+                if let Some(number) = state.numbers.remove(&subscription)
+                    && let Some(subscribed) = state.subscriptions.remove(&number)
+                {
                     let reason = format!("the subscription ended: {reason}");
-                    let _ = sender.send(Err(Error::Closed(reason)));
+                    let _ = subscribed.sender.send(Err(Error::Closed(reason)));
                 }
             }
             ServerLine::Closing { code } => return Err(Error::Closed(code)),
@@ -138,19 +202,47 @@ impl Connection {
         Ok(())
     }
 
-    /// Tells everybody who waits.
-    fn end(&self, error: &Error) {
+    /// The stream is gone and another one will come: reports what may not be sent again.
+    pub fn lost(&self, error: &Error) {
         let mut state = self.lock();
-        if state.ended.is_none() {
-            state.ended = Some(error.clone());
+        state.generation += 1;
+        state.numbers.clear();
+        let written = state.written_id;
+        let unsent = std::mem::take(&mut state.out);
+        let mut reported = Vec::new();
+        for (id, waiting) in std::mem::take(&mut state.waiting) {
+            match waiting {
+                Waiting::Reply { again: None, .. } if id <= written => reported.push(waiting),
+                Waiting::Reply { again: Some(ref text), .. } if id <= written => {
+                    state.out.extend_from_slice(text);
+                    state.waiting.insert(id, waiting);
+                }
+                // One that was written is begun anew below with all others.
+                Waiting::Subscribe(number, begun) if id <= written => {
+                    state.waiting.insert(id, Waiting::Subscribe(number, begun));
+                }
+                unsent => drop(state.waiting.insert(id, unsent)),
+            }
         }
+        state.out.extend_from_slice(&unsent);
+        state.resume(written);
+        // All that waits is to be written by the next stream.
+        state.written_id = 0;
+        drop(state);
+        self.queued.notify_one();
+        reported.into_iter().for_each(|waiting| waiting.fail(error));
+    }
+
+    /// There will be no stream any more: tells everybody who waits.
+    pub fn end(&self, error: &Error) {
+        let mut state = self.lock();
+        state.ended.get_or_insert_with(|| error.clone());
         let waiting = std::mem::take(&mut state.waiting);
         let subscriptions = std::mem::take(&mut state.subscriptions);
         drop(state);
-        self.queued.notify_one();
-        waiting.into_values().for_each(|waiting| waiting.fail(error.clone()));
-        for sender in subscriptions.into_values() {
-            let _ = sender.send(Err(error.clone()));
+        waiting.into_values().for_each(|waiting| waiting.fail(error));
+        for subscribed in subscriptions.into_values() {
+            let _ = subscribed.sender.send(Err(error.clone()));
         }
     }
 
@@ -160,94 +252,107 @@ impl Connection {
 }
 
 impl State {
-    fn answer(&mut self, waiting: Waiting, result: Result<String, Error>) {
-        // Whoever asked may have stopped waiting.
-        match waiting {
-            Waiting::Reply(sender, _permit) => {
-                let _ = sender.send(result);
+    fn refusal(&self) -> Option<Error> {
+        let closed = || Error::Closed("it was closed by this program".to_owned());
+        self.ended.clone().or_else(|| self.closing.then(closed))
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn subscribed(&self, subscription: SubscriptionId) -> Option<&Subscribed> {
+        self.subscriptions.get(self.numbers.get(&subscription)?)
+    }
+
+    /// Queues the `consume` of a subscription.
+    fn consume(&mut self, number: u64, begun: Option<oneshot::Sender<Result<(), Error>>>) {
+        let id = self.next_id();
+        let Some(subscribed) = self.subscriptions.get(&number) else { return };
+        request_text::on_queue(&mut self.out, id, "consume", &subscribed.queue, |out| {
+            number_field(out, "prefetch", u64::from(subscribed.prefetch));
+            boolean_field(out, "auto_ack", subscribed.auto_ack);
+        });
+        self.waiting.insert(id, Waiting::Subscribe(number, begun));
+    }
+
+    /// Begins anew every subscription whose `consume` is not still waiting to be written.
+    fn resume(&mut self, written: u64) {
+        let mut begun: HashMap<u64, Option<oneshot::Sender<Result<(), Error>>>> = HashMap::new();
+        let mut unwritten = Vec::new();
+        let ids: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| matches!(waiting, Waiting::Subscribe(..)))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            if id > written {
+                if let Some(Waiting::Subscribe(number, _)) = self.waiting.get(&id) {
+                    unwritten.push(*number);
+                }
+            } else if let Some(Waiting::Subscribe(number, sender)) = self.waiting.remove(&id) {
+                begun.insert(number, sender);
             }
-            Waiting::Subscribe(sender) => {
-                let subscription = result.and_then(|reply| self.subscription(&reply));
-                let _ = sender.send(subscription);
-            }
+        }
+        let numbers: Vec<u64> = self.subscriptions.keys().copied().collect();
+        for number in numbers.into_iter().filter(|number| !unwritten.contains(number)) {
+            let sender = begun.remove(&number).flatten();
+            self.consume(number, sender);
         }
     }
 
-    /// Made here, before the next line is read, so that no delivery comes too early.
-    fn subscription(&mut self, reply: &str) -> Result<(SubscriptionId, Deliveries), Error> {
-        #[derive(serde::Deserialize)]
-        struct Fields {
-            sub: u64,
+    fn answer(&mut self, waiting: Waiting, result: Result<String, Error>) -> Result<(), Error> {
+        // Whoever asked may have stopped waiting.
+        match waiting {
+            Waiting::Reply { answer, .. } => {
+                let _ = answer.send(result.map(|reply| (self.generation, reply)));
+            }
+            Waiting::Subscribe(number, begun) => {
+                let outcome = match result {
+                    Ok(reply) => {
+                        self.numbers.insert(subscription(&reply)?, number);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                };
+                match (begun, outcome) {
+                    (Some(begun), outcome) => {
+                        if outcome.is_err() {
+                            self.subscriptions.remove(&number);
+                        }
+                        let _ = begun.send(outcome);
+                    }
+                    // It cannot go on over the new stream.
+                    (None, Err(error)) => {
+                        if let Some(subscribed) = self.subscriptions.remove(&number) {
+                            let _ = subscribed.sender.send(Err(error));
+                        }
+                    }
+                    (None, Ok(())) => {}
+                }
+            }
         }
-        let Fields { sub } = reply::fields(reply)?;
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.subscriptions.insert(SubscriptionId(sub), sender);
-        Ok((SubscriptionId(sub), receiver))
+        Ok(())
     }
+}
+
+fn subscription(reply: &str) -> Result<SubscriptionId, Error> {
+    #[derive(serde::Deserialize)]
+    struct Fields {
+        sub: u64,
+    }
+    let Fields { sub } = reply::fields(reply)?;
+    Ok(SubscriptionId(sub))
 }
 
 impl Waiting {
-    fn fail(self, error: Error) {
+    fn fail(self, error: &Error) {
         match self {
-            Waiting::Reply(sender, _) => drop(sender.send(Err(error))),
-            Waiting::Subscribe(sender) => drop(sender.send(Err(error))),
+            Waiting::Reply { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Waiting::Subscribe(_, Some(begun)) => drop(begun.send(Err(error.clone()))),
+            Waiting::Subscribe(_, None) => {}
         }
     }
-}
-
-async fn write<S: AsyncWrite>(connection: Arc<Connection>, mut stream: WriteHalf<S>) {
-    loop {
-        let (out, closing, ended) = {
-            let mut state = connection.lock();
-            (std::mem::take(&mut state.out), state.closing, state.ended.is_some())
-        };
-        if ended {
-            return;
-        }
-        if out.is_empty() {
-            if closing {
-                let _ = stream.shutdown().await;
-                return;
-            }
-            connection.queued.notified().await;
-            continue;
-        }
-        let written = async {
-            stream.write_all(&out).await?;
-            stream.flush().await
-        };
-        if let Err(error) = written.await {
-            // The reader may still find out why, from the server's last words.
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            return connection.end(&error.into());
-        }
-    }
-}
-
-async fn read<S: AsyncRead>(
-    connection: Arc<Connection>,
-    mut stream: ReadHalf<S>,
-    mut frames: FrameReader,
-) {
-    frames.set_limit(LINE_BYTES_MAX);
-    let mut bytes = vec![0; READ_BYTES];
-    let error = 'ended: loop {
-        loop {
-            match frames.next_frame() {
-                Ok(Some(line)) => {
-                    if let Err(error) = connection.take_line(line) {
-                        break 'ended error;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => break 'ended Error::Lost(error.to_string()),
-            }
-        }
-        match stream.read(&mut bytes).await {
-            Ok(0) => break Error::Lost("the server ended it".to_owned()),
-            Ok(read) => frames.extend(&bytes[..read]),
-            Err(error) => break error.into(),
-        }
-    };
-    connection.end(&error);
 }

@@ -42,6 +42,9 @@ pub enum Error {
     /// The connection is gone.
     #[error("the connection is lost: {0}; what was not confirmed may or may not have happened")]
     Lost(String),
+    /// A delivery of a connection that is gone.
+    #[error("the message has returned to its queue with the connection over which it came")]
+    Returned,
     /// Not a gmq server, or a broken one.
     #[error(transparent)]
     BadLine(#[from] BadLine),

@@ -1,9 +1,13 @@
 //! The Rust client: pipelined publishing with confirms, subscriptions as streams, errors as types.
-//! One [`Client`] is one connection; it is cheap to clone, and all of its clones share it.
+//! One [`Client`] is one connection; it is cheap to clone, and all of its clones share it. With
+//! [`Client::connect_with`] it connects again by itself when the connection is lost.
 
 mod connection;
 mod error;
+mod link;
+mod open;
 mod profile;
+mod reconnect;
 mod subscription;
 
 use std::future::Future;
@@ -12,36 +16,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::ServerName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio_rustls::TlsConnector;
 
 pub use self::error::Error;
 pub use self::profile::{Profile, ProfileError};
+pub use self::reconnect::{InFlight, Reconnect};
 pub use self::subscription::{Delivery, Subscription};
 pub use crate::protocol::reply::{ReceivedMessage, ServerError};
 
-use self::connection::Connection;
-use crate::protocol::frame::FrameReader;
-use crate::protocol::reply::{self, ServerLine};
+use self::connection::{Answer, Connection};
+use crate::protocol::reply;
 use crate::protocol::request_text;
 use crate::protocol::response::{boolean_field, number_field};
-use crate::tls;
 use crate::types::{
     Content, Level, Message, Pattern, QueueName, Seq, SettingsPatch, SubscriptionId, Tag,
 };
 
 /// Publishes of one connection that wait for their confirm; the server's own default bound.
 const IN_FLIGHT_MAX: usize = 10_000;
-/// Connecting, TLS and login together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest line before the login is answered. Unit: bytes.
-const LOGIN_BYTES_MAX: usize = 64 * 1024;
-
 /// A connection to a server.
 ///
 /// ```no_run
@@ -65,6 +59,15 @@ const LOGIN_BYTES_MAX: usize = 64 * 1024;
 pub struct Client {
     connection: Arc<Connection>,
     in_flight: Arc<Semaphore>,
+    resend: bool,
+}
+
+/// Names a delivery of this client. It is good for as long as the connection over which the message
+/// came; when that is lost, the message returns to its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hand {
+    generation: u64,
+    tag: Tag,
 }
 
 /// A message of any bytes.
@@ -83,7 +86,7 @@ pub fn body(text: &str) -> Option<Message> {
 
 /// The reply to a publish that was queued already.
 #[must_use = "a publish is confirmed only when this is done"]
-pub struct Confirm(oneshot::Receiver<Result<String, Error>>);
+pub struct Confirm(Answer);
 
 impl Future for Confirm {
     type Output = Result<Seq, Error>;
@@ -95,7 +98,7 @@ impl Future for Confirm {
         }
         let reply = ready!(Pin::new(&mut self.0).poll(context));
         let fields: Result<Fields, Error> =
-            received(reply).and_then(|reply| Ok(reply::fields(&reply)?));
+            received(reply).and_then(|(_, reply)| Ok(reply::fields(&reply)?));
         Poll::Ready(fields.map(|fields| Seq(fields.seq)))
     }
 }
@@ -119,22 +122,32 @@ pub struct QueueReport {
 }
 
 impl Client {
-    /// Connects and logs in.
+    /// Connects and logs in. A lost connection is the end of it.
     pub async fn connect(profile: &Profile) -> Result<Self, Error> {
-        match tokio::time::timeout(CONNECT_TIMEOUT, open(profile)).await {
-            Ok(client) => client,
-            Err(_) => Err(Error::Connect {
-                address: profile.server.clone(),
-                reason: "no answer in time".to_owned(),
-            }),
-        }
+        let (stream, frames) = open::open(profile).await?;
+        let client = Self::new(false);
+        let connection = Arc::clone(&client.connection);
+        tokio::spawn(async move {
+            let error = link::run(&connection, stream, frames).await;
+            connection.end(&error);
+        });
+        Ok(client)
     }
 
-    fn on<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, frames: FrameReader) -> Self {
-        Self {
-            connection: Connection::start(stream, frames),
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-        }
+    /// Connects and logs in; when the connection is lost, it connects again as `reconnect` says.
+    /// The first connection must succeed.
+    pub async fn connect_with(profile: &Profile, reconnect: Reconnect) -> Result<Self, Error> {
+        let (stream, frames) = open::open(profile).await?;
+        let client = Self::new(reconnect.in_flight == InFlight::Resend);
+        let connection = Arc::clone(&client.connection);
+        let profile = profile.clone();
+        tokio::spawn(reconnect::keep(connection, profile, reconnect, stream, frames));
+        Ok(client)
+    }
+
+    fn new(resend: bool) -> Self {
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        Self { connection: Arc::default(), in_flight, resend }
     }
 
     /// Publishes one message and waits for its confirm.
@@ -151,7 +164,7 @@ impl Client {
         require: Option<Level>,
     ) -> Result<Confirm, Error> {
         let permit = self.permit().await;
-        Ok(Confirm(self.connection.request(permit, |out, id| {
+        Ok(Confirm(self.connection.request(permit, self.resend, |out, id| {
             request_text::publish(out, id, queue, message, require);
         })))
     }
@@ -192,14 +205,9 @@ impl Client {
         prefetch: u16,
         auto_ack: bool,
     ) -> Result<Subscription, Error> {
-        let subscribed = self.connection.subscribe(|out, id| {
-            request_text::on_queue(out, id, "consume", queue, |out| {
-                number_field(out, "prefetch", u64::from(prefetch));
-                boolean_field(out, "auto_ack", auto_ack);
-            });
-        });
-        let (id, deliveries) = received(subscribed.await)?;
-        Ok(Subscription::new(self.clone(), id, deliveries))
+        let (number, deliveries, begun) = self.connection.subscribe(queue, prefetch, auto_ack);
+        received(begun.await)?;
+        Ok(Subscription::new(self.clone(), number, deliveries))
     }
 
     /// Takes up to `max` messages, waiting so long for the first.
@@ -208,51 +216,58 @@ impl Client {
         queue: &QueueName,
         max: u32,
         wait: Duration,
-    ) -> Result<Vec<ReceivedMessage>, Error> {
+    ) -> Result<Vec<Delivery>, Error> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let reply = self.reply(|out, id| {
+        let answer = self.connection.request(None, false, |out, id| {
             request_text::on_queue(out, id, "pull", queue, |out| {
                 number_field(out, "max", u64::from(max));
                 number_field(out, "wait_ms", wait_ms);
             });
         });
-        Ok(reply::messages(&reply.await?)?)
+        let (generation, reply) = received(answer.await)?;
+        let deliver = |message: ReceivedMessage| {
+            let hand = Hand { generation, tag: message.tag };
+            Delivery::new(self.clone(), hand, message)
+        };
+        Ok(reply::messages(&reply)?.into_iter().map(deliver).collect())
     }
 
     /// Settles deliveries.
-    pub async fn ack(&self, tags: &[Tag]) -> Result<(), Error> {
-        self.done(|out, id| request_text::settle(out, id, "ack", tags, |_| {})).await
+    pub async fn ack(&self, hands: &[Hand]) -> Result<(), Error> {
+        self.settle("ack", hands, |_| {}).await
     }
 
     /// Returns deliveries, not to be delivered again before `delay`.
-    pub async fn nack(&self, tags: &[Tag], delay: Duration) -> Result<(), Error> {
+    pub async fn nack(&self, hands: &[Hand], delay: Duration) -> Result<(), Error> {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.done(|out, id| {
-            request_text::settle(out, id, "nack", tags, |out| {
-                number_field(out, "delay_ms", delay_ms);
-            });
-        })
-        .await
+        self.settle("nack", hands, |out| number_field(out, "delay_ms", delay_ms)).await
     }
 
     /// Starts leases anew with this length.
-    pub async fn extend(&self, tags: &[Tag], lease: Duration) -> Result<(), Error> {
+    pub async fn extend(&self, hands: &[Hand], lease: Duration) -> Result<(), Error> {
         let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
-        self.done(|out, id| {
-            request_text::settle(out, id, "extend", tags, |out| {
-                number_field(out, "lease_ms", lease_ms);
-            });
-        })
-        .await
+        self.settle("extend", hands, |out| number_field(out, "lease_ms", lease_ms)).await
     }
 
-    /// Ends a subscription.
-    pub async fn cancel(&self, subscription: SubscriptionId) -> Result<(), Error> {
-        self.connection.forget(subscription);
-        self.done(|out, id| {
-            request_text::request(out, id, "cancel", |out| {
-                number_field(out, "sub", subscription.0);
-            });
+    async fn settle(
+        &self,
+        op: &str,
+        hands: &[Hand],
+        fields: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Error> {
+        let tags: Vec<Tag> = hands.iter().map(|hand| hand.tag).collect();
+        let answer = self.connection.request_in_hand(hands, |out, id| {
+            request_text::settle(out, id, op, &tags, fields);
+        });
+        received(answer.await).map(drop)
+    }
+
+    /// Ends a subscription by its number.
+    async fn cancel(&self, number: u64) -> Result<(), Error> {
+        // Without a connection the server has ended it already.
+        let Some(SubscriptionId(id)) = self.connection.forget(number) else { return Ok(()) };
+        self.done(|out, request| {
+            request_text::request(out, request, "cancel", |out| number_field(out, "sub", id));
         })
         .await
     }
@@ -357,7 +372,7 @@ impl Client {
     }
 
     async fn reply(&self, write: impl FnOnce(&mut Vec<u8>, u64)) -> Result<String, Error> {
-        received(self.connection.request(None, write).await)
+        received(self.connection.request(None, false, write).await).map(|(_, reply)| reply)
     }
 
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -369,60 +384,6 @@ impl Client {
 /// What came, or that the connection's task is gone.
 fn received<T>(answer: Result<Result<T, Error>, oneshot::error::RecvError>) -> Result<T, Error> {
     answer.unwrap_or_else(|_| Err(Error::Lost("its task ended".to_owned())))
-}
-
-async fn open(profile: &Profile) -> Result<Client, Error> {
-    let address = &profile.server;
-    let identity = profile.certificate.as_deref().zip(profile.key.as_deref());
-    let config = tls::client_config(&profile.ca, identity)?;
-    let host = address.rsplit_once(':').map_or(&**address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let unreachable = |reason: String| Error::Connect { address: address.clone(), reason };
-    let name = ServerName::try_from(host).map_err(|error| unreachable(error.to_string()))?;
-    let tcp = TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
-    tcp.set_nodelay(true)?;
-    let failed = |error: std::io::Error| Error::Handshake {
-        address: address.clone(),
-        reason: error.to_string(),
-    };
-    let mut stream = TlsConnector::from(config).connect(name, tcp).await.map_err(failed)?;
-    let mut frames = FrameReader::new(LOGIN_BYTES_MAX);
-    // TLS 1.3 tells a client that its certificate was refused only after its handshake.
-    match next_line(&mut stream, &mut frames).await.map_err(failed)? {
-        ServerLine::Hello { .. } => {}
-        ServerLine::Closing { code } => return Err(Error::Closed(code)),
-        _ => return Err(Error::Lost("its first line is no greeting".to_owned())),
-    }
-    let password = profile.password.as_ref().map_or("", |password| password.as_str());
-    let mut out = zeroize::Zeroizing::new(Vec::new());
-    let (tenant, user) = (profile.tenant.as_str(), profile.user.as_str());
-    request_text::auth(&mut out, 0, tenant, user, password);
-    stream.write_all(&out).await?;
-    stream.flush().await?;
-    match next_line(&mut stream, &mut frames).await? {
-        ServerLine::Reply { result: Ok(_), .. } => Ok(Client::on(stream, frames)),
-        ServerLine::Reply { result: Err(error), .. } => Err(Error::Login(Box::new(error))),
-        ServerLine::Closing { code } => Err(Error::Closed(code)),
-        _ => Err(Error::Lost("the login was not answered".to_owned())),
-    }
-}
-
-async fn next_line<S: AsyncRead + Unpin>(
-    stream: &mut S,
-    frames: &mut FrameReader,
-) -> std::io::Result<ServerLine> {
-    let mut bytes = [0; 4096];
-    loop {
-        match frames.next_frame() {
-            Ok(Some(line)) => return reply::parse(line).map_err(std::io::Error::other),
-            Ok(None) => {}
-            Err(error) => return Err(std::io::Error::other(error)),
-        }
-        match stream.read(&mut bytes).await? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            read => frames.extend(&bytes[..read]),
-        }
-    }
 }
 
 #[cfg(test)]

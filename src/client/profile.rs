@@ -15,7 +15,7 @@ use crate::types::{TenantName, UserName};
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// `HOST:PORT`.
+    /// `HOST:PORT`, or several with commas between them, tried in turn.
     pub server: String,
     /// The authorities that the server's certificate must come from, PEM.
     pub ca: PathBuf,
@@ -76,6 +76,11 @@ impl Profile {
             return Err(ProfileError::NoPassword(path.to_owned()));
         }
         Ok(profile)
+    }
+
+    /// The addresses in `server`.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.server.split(',').map(str::trim).filter(|address| !address.is_empty())
     }
 
     /// The text of a profile file.

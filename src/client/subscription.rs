@@ -7,20 +7,19 @@ use std::time::Duration;
 use futures_core::Stream;
 
 use super::connection::Deliveries;
-use super::{Client, Error, ReceivedMessage};
-use crate::types::SubscriptionId;
+use super::{Client, Error, Hand, ReceivedMessage};
 
 /// See the module. Dropping it leaves the subscription to the connection's end; see
 /// [`Subscription::cancel`].
 pub struct Subscription {
     client: Client,
-    id: SubscriptionId,
+    number: u64,
     deliveries: Deliveries,
 }
 
 impl Subscription {
-    pub(super) fn new(client: Client, id: SubscriptionId, deliveries: Deliveries) -> Self {
-        Self { client, id, deliveries }
+    pub(super) fn new(client: Client, number: u64, deliveries: Deliveries) -> Self {
+        Self { client, number, deliveries }
     }
 
     /// The next message; an error is the last item.
@@ -30,14 +29,17 @@ impl Subscription {
 
     /// The next message if there is one already.
     pub fn next_ready(&mut self) -> Option<Result<Delivery, Error>> {
-        let message = self.deliveries.try_recv().ok()?;
-        let client = self.client.clone();
-        Some(message.map(|message| Delivery { client, message }))
+        let next = self.deliveries.try_recv().ok()?;
+        Some(self.delivery(next))
     }
 
     /// Ends the subscription; what was delivered can still be settled.
     pub async fn cancel(self) -> Result<(), Error> {
-        self.client.cancel(self.id).await
+        self.client.cancel(self.number).await
+    }
+
+    fn delivery(&self, next: Result<(Hand, ReceivedMessage), Error>) -> Result<Delivery, Error> {
+        next.map(|(hand, message)| Delivery::new(self.client.clone(), hand, message))
     }
 }
 
@@ -45,37 +47,46 @@ impl Stream for Subscription {
     type Item = Result<Delivery, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let client = self.client.clone();
-        self.deliveries
-            .poll_recv(context)
-            .map(|next| next.map(|message| message.map(|message| Delivery { client, message })))
+        let next = self.deliveries.poll_recv(context);
+        next.map(|next| next.map(|next| self.delivery(next)))
     }
 }
 
-/// One message in hand. It returns to its queue when its lease ends, unless it is settled.
+/// One message in hand. It returns to its queue when its lease or its connection ends, unless it is
+/// settled.
 pub struct Delivery {
     client: Client,
+    hand: Hand,
     message: ReceivedMessage,
 }
 
 impl Delivery {
+    pub(super) fn new(client: Client, hand: Hand, message: ReceivedMessage) -> Self {
+        Self { client, hand, message }
+    }
+
     /// The message.
     pub fn message(&self) -> &ReceivedMessage {
         &self.message
     }
 
+    /// Its name, for [`Client::ack`] and the like with several at once.
+    pub fn hand(&self) -> Hand {
+        self.hand
+    }
+
     /// It is done.
     pub async fn ack(&self) -> Result<(), Error> {
-        self.client.ack(&[self.message.tag]).await
+        self.client.ack(&[self.hand]).await
     }
 
     /// It goes back, not to be delivered again before `delay`.
     pub async fn nack(&self, delay: Duration) -> Result<(), Error> {
-        self.client.nack(&[self.message.tag], delay).await
+        self.client.nack(&[self.hand], delay).await
     }
 
     /// Its lease starts anew with this length.
     pub async fn extend(&self, lease: Duration) -> Result<(), Error> {
-        self.client.extend(&[self.message.tag], lease).await
+        self.client.extend(&[self.hand], lease).await
     }
 }

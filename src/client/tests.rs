@@ -1,12 +1,25 @@
 //! The client against a server that speaks by hand, over a pipe.
 
-use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
 use super::*;
+use crate::protocol::frame::FrameReader;
 
 fn pair() -> (Client, BufReader<DuplexStream>) {
+    let client = Client::new(false);
+    let server = stream(&client);
+    (client, server)
+}
+
+/// Puts a stream under the client; its end is the end of the connection.
+fn stream(client: &Client) -> BufReader<DuplexStream> {
     let (near, far) = tokio::io::duplex(1 << 20);
-    (Client::on(near, FrameReader::new(1 << 20)), BufReader::new(far))
+    let connection = Arc::clone(&client.connection);
+    tokio::spawn(async move {
+        let error = link::run(&connection, near, FrameReader::new(1 << 20)).await;
+        connection.end(&error);
+    });
+    BufReader::new(far)
 }
 
 async fn line(server: &mut BufReader<DuplexStream>) -> serde_json::Value {
@@ -89,4 +102,93 @@ async fn what_was_queued_is_sent_before_the_end_and_answered_after() {
     assert_eq!(server.read_line(&mut rest).await.unwrap(), 0, "nothing more comes");
     say(&mut server, r#"{"id":1,"ok":true,"seq":1}"#).await;
     assert_eq!(waiting.await.unwrap(), Seq(1));
+}
+
+/// Puts a stream under the client; when it ends, another one is expected.
+async fn stream_until_lost(client: &Client) -> (BufReader<DuplexStream>, oneshot::Receiver<()>) {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let connection = Arc::clone(&client.connection);
+    let (lost, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let error = link::run(&connection, near, FrameReader::new(1 << 20)).await;
+        connection.lost(&error);
+        let _ = lost.send(());
+    });
+    (BufReader::new(far), told)
+}
+
+#[tokio::test]
+async fn publishes_in_flight_are_sent_again_in_order_over_every_new_stream() {
+    let client = Client::new(true);
+    let (mut server, lost) = stream_until_lost(&client).await;
+    let first = client.publish_pipelined(&queue(), &payload("a"), None).await.unwrap();
+    let second = client.publish_pipelined(&queue(), &payload("b"), None).await.unwrap();
+    line(&mut server).await;
+    drop(server);
+    lost.await.unwrap();
+    let third = client.publish_pipelined(&queue(), &payload("c"), None).await.unwrap();
+    for _ in 0..2 {
+        let (mut server, lost) = stream_until_lost(&client).await;
+        for expected in ["YQ==", "Yg==", "Yw=="] {
+            assert_eq!(line(&mut server).await["payload"], expected);
+        }
+        drop(server);
+        lost.await.unwrap();
+    }
+    let (mut server, _) = stream_until_lost(&client).await;
+    for id in 1..=3 {
+        assert_eq!(line(&mut server).await["id"], id);
+        say(&mut server, &format!("{{\"id\":{id},\"ok\":true,\"seq\":{id}}}")).await;
+    }
+    let seqs = (first.await.unwrap(), second.await.unwrap(), third.await.unwrap());
+    assert_eq!(seqs, (Seq(1), Seq(2), Seq(3)));
+}
+
+#[tokio::test]
+async fn what_was_in_flight_is_reported_and_what_was_not_sent_goes_on() {
+    let client = Client::new(false);
+    let (mut server, lost) = stream_until_lost(&client).await;
+    let sent = client.publish_pipelined(&queue(), &payload("a"), None).await.unwrap();
+    line(&mut server).await;
+    drop(server);
+    lost.await.unwrap();
+    assert!(matches!(sent.await, Err(Error::Lost(_))));
+    let later = client.publish_pipelined(&queue(), &payload("b"), None).await.unwrap();
+    let (mut server, _) = stream_until_lost(&client).await;
+    let request = line(&mut server).await;
+    assert_eq!(request["payload"], "Yg==");
+    say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"seq\":7}}", request["id"])).await;
+    assert_eq!(later.await.unwrap(), Seq(7));
+}
+
+#[tokio::test]
+async fn subscriptions_go_on_and_what_was_in_hand_has_returned() {
+    let client = Client::new(false);
+    let (mut server, lost) = stream_until_lost(&client).await;
+    let consumer = tokio::spawn({
+        let client = client.clone();
+        async move { client.consume(&queue(), 5).await }
+    });
+    let event = |sub: u64, tag: u64| {
+        format!(
+            r#"{{"event":"message","sub":{sub},"queue":"q","tag":{tag},"seq":1,"fence":1,"attempt":1,"published_at":1,"body":1}}"#
+        )
+    };
+    let id = line(&mut server).await["id"].clone();
+    say(&mut server, &format!("{{\"id\":{id},\"ok\":true,\"sub\":1}}\n{}", event(1, 1))).await;
+    let mut subscription = consumer.await.unwrap().unwrap();
+    let old = subscription.next().await.unwrap().unwrap();
+    drop(server);
+    lost.await.unwrap();
+    let (mut server, _) = stream_until_lost(&client).await;
+    let again = line(&mut server).await;
+    assert_eq!((&again["op"], &again["prefetch"]), (&"consume".into(), &5.into()));
+    let id = &again["id"];
+    say(&mut server, &format!("{{\"id\":{id},\"ok\":true,\"sub\":1}}\n{}", event(1, 1))).await;
+    let new = subscription.next().await.unwrap().unwrap();
+    assert!(matches!(old.ack().await, Err(Error::Returned)), "its tag names another delivery now");
+    let acked = tokio::spawn(async move { new.ack().await });
+    let ack = line(&mut server).await;
+    say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"acked\":1}}", ack["id"])).await;
+    acked.await.unwrap().unwrap();
 }

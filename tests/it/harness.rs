@@ -85,9 +85,18 @@ impl Home {
 
     /// Starts the server on a free port, with these variables in its environment.
     pub fn serve_with(&self, environment: &[(&str, &str)]) -> Server<'_> {
+        self.start("127.0.0.1:0", environment)
+    }
+
+    /// Starts the server at an address that it had before.
+    pub fn serve_at(&self, address: &str) -> Server<'_> {
+        self.start(address, &[])
+    }
+
+    fn start(&self, listen: &str, environment: &[(&str, &str)]) -> Server<'_> {
         let log = fs::File::create(self.path("log")).unwrap();
         let mut child = gmq()
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+            .args(["serve", "--listen", listen, "--config"])
             .arg(self.path("gmq.toml"))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

@@ -6,6 +6,7 @@ mod harness;
 mod administration;
 mod authentication;
 mod certificates;
+mod client;
 mod closing;
 mod consuming;
 mod documents;

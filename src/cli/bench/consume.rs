@@ -8,8 +8,8 @@ use super::publish::Publisher;
 use super::report::Recorder;
 use super::{Pace, Run, gather};
 use crate::cli::Outcome;
-use crate::client::Client;
-use crate::types::{QueueName, Tag};
+use crate::client::{Client, Hand};
+use crate::types::QueueName;
 
 /// Share of the run's time in which the queue is filled.
 const FILL: u32 = 2;
@@ -44,19 +44,19 @@ async fn drain(
 ) -> Outcome<Recorder> {
     let mut recorder = Recorder::new()?;
     let mut subscription = client.consume(&queue, prefetch).await?;
-    let mut tags: Vec<Tag> = Vec::new();
+    let mut hands: Vec<Hand> = Vec::new();
     while let Ok(Some(first)) = tokio::time::timeout(EMPTY_AFTER, subscription.next()).await {
-        tags.push(first?.message().tag);
+        hands.push(first?.hand());
         while let Some(more) = subscription.next_ready() {
-            tags.push(more?.message().tag);
+            hands.push(more?.hand());
         }
         let since = Instant::now();
-        client.ack(&tags).await?;
-        for _ in &tags {
+        client.ack(&hands).await?;
+        for _ in &hands {
             recorder.done(since);
         }
-        progress(tags.len() as u64);
-        tags.clear();
+        progress(hands.len() as u64);
+        hands.clear();
     }
     client.close();
     Ok(recorder)

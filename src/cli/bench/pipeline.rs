@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::report::Recorder;
 use super::{Pace, Run, gather, message};
 use crate::cli::Outcome;
-use crate::client::{Client, Subscription};
-use crate::types::{Content, QueueName, Tag};
+use crate::client::{Client, Hand, Subscription};
+use crate::types::{Content, QueueName};
 
 /// A consumer that gets nothing for so long after its first message has had its last.
 fn quiet(rate: Option<u32>) -> Duration {
@@ -73,7 +73,7 @@ async fn consume(
     progress: impl Fn(u64),
 ) -> Outcome<Recorder> {
     let mut recorder = Recorder::new()?;
-    let mut tags: Vec<Tag> = Vec::new();
+    let mut hands: Vec<Hand> = Vec::new();
     let mut patience = FIRST_WITHIN;
     while let Ok(Some(first)) = tokio::time::timeout(patience, subscription.next()).await {
         let mut next = Some(first);
@@ -84,12 +84,12 @@ async fn consume(
             {
                 recorder.done(start + Duration::from_micros(sent_us));
             }
-            tags.push(delivery.message().tag);
+            hands.push(delivery.hand());
             next = subscription.next_ready();
         }
-        client.ack(&tags).await?;
-        progress(tags.len() as u64);
-        tags.clear();
+        client.ack(&hands).await?;
+        progress(hands.len() as u64);
+        hands.clear();
         patience = quiet;
     }
     client.close();
