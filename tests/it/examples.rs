@@ -185,3 +185,33 @@ fn each_bench_measures_something_and_leaves_nothing() {
     let queues = server.login().ok(serde_json::json!({"op": "queue.list"}));
     assert_eq!(queues["queues"], serde_json::json!([]));
 }
+
+/// An example, built where this test was built; most often it is there already.
+fn example(name: &str) -> Command {
+    let mut build = Command::new(env!("CARGO"));
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    build.args(["build", "--quiet", "--locked", "--example", name]);
+    assert!(build.status().unwrap().success(), "{name} does not compile");
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().unwrap().parent().unwrap().join("examples");
+    Command::new(folder.join(name))
+}
+
+#[test]
+fn the_examples_in_rust_do_what_they_say() {
+    let home = Home::new();
+    let server = home.serve();
+    point_profile(&home, &server);
+    for (name, part, times) in [
+        ("publisher", "confirmed, seq", 10),
+        ("worker", "attempt 1 of {\"order\":", 10),
+        ("request_reply", "Body(\"42\") answers Some(\"question-1\")", 1),
+    ] {
+        let mut command = example(name);
+        command.arg(home.path("client.toml"));
+        let output = run(command, "");
+        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+        let said = text(&output.stdout);
+        assert_eq!(said.matches(part).count(), times, "{name}: {said}");
+    }
+}
