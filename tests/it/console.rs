@@ -1,5 +1,6 @@
-//! Pages with a terminal on them, typed again: `$` lines are run by a shell in a new folder, and what
-//! they print must be what stands below them. `…` stands for any text.
+//! Pages with a terminal on them, typed again: `$` lines, and the `>` lines that go on with them, are
+//! run by a shell in a new folder, and what they print must be what stands below them. `…` stands for
+//! any text.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -24,11 +25,13 @@ fn steps(page: &str) -> Vec<Step> {
             "```console" => inside = true,
             "```" => inside = false,
             _ if !inside => {}
-            _ => match line.strip_prefix("$ ") {
-                Some(command) => {
+            _ => match (line.strip_prefix("$ "), line.strip_prefix("> "), steps.last_mut()) {
+                (Some(command), ..) => {
                     steps.push(Step { command: command.to_owned(), expected: Vec::new() });
                 }
-                None => steps.last_mut().expect("a command first").expected.push(line.to_owned()),
+                (None, Some(more), Some(step)) => step.command += &format!("\n{more}"),
+                (None, None, Some(step)) => step.expected.push(line.to_owned()),
+                (None, _, None) => panic!("a command first: {line}"),
             },
         }
     }
@@ -143,7 +146,7 @@ pub fn type_page(page: &str) {
     let mut terminal = Terminal::new();
     let mut differences = Vec::new();
     let steps = steps(&page);
-    assert!(steps.len() > 3, "a page with a terminal");
+    assert!(steps.len() > 2, "a page with a terminal");
     for Step { command, expected } in steps {
         let actual = terminal.run(&command);
         let same = expected.len() == actual.len()
@@ -159,6 +162,11 @@ pub fn type_page(page: &str) {
 #[test]
 fn the_first_hour_is_as_it_is_written_down() {
     type_page("docs/first-hour.md");
+}
+
+#[test]
+fn a_person_can_log_in_and_publish_with_openssl_alone() {
+    type_page("docs/clients.md");
 }
 
 #[test]
