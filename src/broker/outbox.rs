@@ -114,14 +114,6 @@ impl Outbox {
         Some(item)
     }
 
-    /// Moves everything into `into`, which is empty. Returns the bytes that it counted.
-    pub fn take_all(&self, into: &mut VecDeque<Outgoing>) -> u64 {
-        debug_assert!(into.is_empty(), "items would change places");
-        let mut waiting = self.lock();
-        std::mem::swap(&mut waiting.items, into);
-        std::mem::take(&mut waiting.bytes)
-    }
-
     /// Bytes that wait, by upper bounds.
     pub fn bytes(&self) -> u64 {
         self.lock().bytes

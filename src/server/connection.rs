@@ -1,7 +1,6 @@
 //! An authenticated connection: frames in, requests in batches to the tenant's engine, replies and
 //! deliveries out. Refuses to read while the peer leaves too much unread or unanswered.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -36,7 +35,6 @@ pub(super) async fn serve(transport: Transport, session: Session, context: Arc<C
         transport,
         session,
         context,
-        items: VecDeque::new(),
         batch: Vec::new(),
         pending: 0,
         pending_bytes: 0,
@@ -52,8 +50,6 @@ struct Connection {
     transport: Transport,
     session: Session,
     context: Arc<Context>,
-    /// Taken from the outbox, not yet text.
-    items: VecDeque<Outgoing>,
     /// For the engine, not yet handed over.
     batch: Vec<Input>,
     /// Requests that wait for their reply, and the bytes of their frames.
@@ -77,6 +73,14 @@ enum End {
     Lost(io::Error),
 }
 
+/// How much of what was read has been taken.
+enum Taken {
+    /// All complete frames.
+    All,
+    /// There may be more, for when less waits.
+    Blocked,
+}
+
 impl Connection {
     async fn run(mut self) {
         let end = loop {
@@ -96,12 +100,17 @@ impl Connection {
         if signal == Some(Signal::Revoked) {
             return Some(End::Closing(CloseCode::Revoked));
         }
-        if signal.is_none()
-            && let Err(code) = self.take_requests()
-        {
-            return Some(End::Closing(code));
+        loop {
+            let taken = if signal.is_none() { self.take_requests() } else { Ok(Taken::All) };
+            self.encode();
+            match taken {
+                Err(code) => return Some(End::Closing(code)),
+                // Requests without `id` are answered by silence: no write will come round for
+                // those that are still in the buffer.
+                Ok(Taken::Blocked) if !self.is_blocked() => {}
+                Ok(_) => break,
+            }
         }
-        self.encode();
         if self.is_answered() {
             if self.half_closed {
                 return Some(End::Answered);
@@ -114,10 +123,7 @@ impl Connection {
     }
 
     fn is_answered(&self) -> bool {
-        self.pending == 0
-            && self.items.is_empty()
-            && self.session.outbox.bytes() == 0
-            && self.transport.is_flushed()
+        self.pending == 0 && self.session.outbox.bytes() == 0 && self.transport.is_flushed()
     }
 
     /// Whether the peer leaves too much unanswered or unread.
@@ -129,14 +135,18 @@ impl Connection {
                 >= limits.max_outbox_bytes.as_u64()
     }
 
-    fn take_requests(&mut self) -> Result<(), CloseCode> {
+    fn take_requests(&mut self) -> Result<Taken, CloseCode> {
+        let mut taken = Taken::Blocked;
         while !self.is_blocked() {
             let parsed = match self.transport.frames.next_frame() {
                 Ok(Some(frame)) => request::parse(frame, &self.context.parse_limits),
-                Ok(None) => break,
+                Ok(None) => {
+                    taken = Taken::All;
+                    break;
+                }
                 Err(frame::FrameTooLarge { limit }) => {
                     self.submit();
-                    response::frame_too_large(&mut self.transport.out, limit);
+                    response::frame_too_large(&mut self.transport.out.bytes, limit);
                     return Err(ErrorCode::FrameTooLarge.into());
                 }
             };
@@ -146,7 +156,7 @@ impl Connection {
             }
         }
         self.submit();
-        Ok(())
+        Ok(taken)
     }
 
     fn take_request(&mut self, Parsed { token, request }: Parsed) {
@@ -162,13 +172,13 @@ impl Connection {
                     self.submit();
                 }
             }
-            Ok(Outcome::Answer(answer)) => answer.write(&mut self.transport.out, &token),
-            Err(denial) => denial.write(&mut self.transport.out, &token),
+            Ok(Outcome::Answer(answer)) => answer.write(&mut self.transport.out.bytes, &token),
+            Err(denial) => denial.write(&mut self.transport.out.bytes, &token),
         }
     }
 
     fn refuse(&mut self, error: &request::ParseError) -> Result<(), CloseCode> {
-        let out = &mut self.transport.out;
+        let out = &mut self.transport.out.bytes;
         if error.code != ErrorCode::BadFrame {
             self.bad_frames = 0;
         } else {
@@ -192,9 +202,7 @@ impl Connection {
     /// Turns what waits in the outbox into text, a bounded piece at a time.
     fn encode(&mut self) {
         while self.transport.unwritten() < OUT_BYTES {
-            let Some(item) = self.items.pop_front().or_else(|| self.session.outbox.pop()) else {
-                break;
-            };
+            let Some(item) = self.session.outbox.pop() else { break };
             self.encode_item(&item);
         }
         if self.taken_bytes >= self.context.limits.max_outbox_bytes.as_u64() / 4 {
@@ -205,7 +213,7 @@ impl Connection {
     }
 
     fn encode_item(&mut self, item: &Outgoing) {
-        let written = command::write(&mut self.transport.out, item);
+        let written = command::write(&mut self.transport.out.bytes, item);
         self.taken_bytes += written.delivery_bytes;
         self.session.sent_up_to = self.session.sent_up_to.max(written.last_tag);
         if let Outgoing::Reply { token, .. } = item {
@@ -255,7 +263,7 @@ impl Connection {
         match &end {
             End::Closing(code) => {
                 tracing::info!(session = %self.session, code = code.as_str(), "connection closed");
-                response::closing(&mut self.transport.out, *code);
+                response::closing(&mut self.transport.out.bytes, *code);
             }
             End::Answered => tracing::info!(session = %self.session, "connection ended"),
             End::Lost(error) => {

@@ -16,7 +16,7 @@ use super::transport::Transport;
 use super::{Context, connection, watch};
 use crate::accounts::UserRecord;
 use crate::auth::{Accepted, Attempt, Candidate, Denied};
-use crate::broker::Outbox;
+use crate::broker::{Outbox, Signal};
 use crate::protocol::frame::FrameReader;
 use crate::protocol::response::{self, Details};
 use crate::protocol::{Auth, CloseCode, ErrorCode, Parsed, Request, request};
@@ -53,12 +53,16 @@ pub(super) async fn serve(tcp: TcpStream, peer: SocketAddr, pass: Pass, context:
     match login.await {
         Ok(session) => {
             pass.authenticated();
+            if context.stopping.is_cancelled() {
+                // It may have come too late to be told with the others.
+                session.outbox.signal(Signal::Drain);
+            }
             transport.frames.set_limit(context.max_frame_bytes());
             connection::serve(transport, session, context).await;
         }
         Err(End::Close(code)) => {
             tracing::info!(%peer, code = code.as_str(), "connection closed before login");
-            response::closing(&mut transport.out, code);
+            response::closing(&mut transport.out.bytes, code);
             transport.close(CLOSE_PATIENCE).await;
         }
         Err(End::Gone) => tracing::debug!(%peer, "the peer left before login"),
@@ -109,7 +113,7 @@ async fn log_in(
 ) -> Result<Session, End> {
     // What is not supported yet is not offered: no tokens, no certificate alone, no resumption.
     let limit = context.limits.max_frame_bytes.as_u64();
-    response::hello(&mut transport.out, &["password"], limit);
+    response::hello(&mut transport.out.bytes, &["password"], limit);
     transport.flush().await.map_err(|_| End::Gone)?;
     let Parsed { token, request } = first_request(transport, context).await?;
     let Request::Auth(auth) = request else {
@@ -118,7 +122,7 @@ async fn log_in(
         return Err(refuse(transport, &token, code, message, &Details::default()));
     };
     let session = authenticate(transport, &token, auth, peer, context).await?;
-    response::ok(&mut transport.out, &token, |out| {
+    response::ok(&mut transport.out.bytes, &token, |out| {
         response::string_field(out, "tenant", session.principal.tenant_name().as_str());
         response::string_field(out, "user", session.principal.user_name().as_str());
     });
@@ -128,7 +132,7 @@ async fn log_in(
 
 async fn first_request(transport: &mut Transport, context: &Context) -> Result<Parsed, End> {
     loop {
-        let out = &mut transport.out;
+        let out = &mut transport.out.bytes;
         match transport.frames.next_frame() {
             Ok(Some(frame)) => {
                 return request::parse(frame, &context.parse_limits).map_err(|error| {
@@ -320,6 +324,6 @@ fn refuse(
     message: &str,
     details: &Details<'_>,
 ) -> End {
-    response::error(&mut transport.out, token, code, message, details);
+    response::error(&mut transport.out.bytes, token, code, message, details);
     End::Close(code.into())
 }

@@ -27,9 +27,37 @@ pub(super) struct Transport {
     /// What was read and is not yet taken.
     pub frames: FrameReader,
     /// What is to be written.
-    pub out: Vec<u8>,
-    written: usize,
+    pub out: WriteBuffer,
     flushed: bool,
+}
+
+/// Text that waits to be written. It is added at the end while the front is being written.
+#[derive(Debug, Default)]
+pub(super) struct WriteBuffer {
+    /// For what is added.
+    pub bytes: Vec<u8>,
+    written: usize,
+}
+
+impl WriteBuffer {
+    /// What is not written yet.
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    /// So many more bytes are written. Their room is given back also where the peer is so slow that
+    /// there is always something left.
+    fn advance(&mut self, bytes: usize) {
+        self.written += bytes;
+        if self.rest().is_empty() {
+            self.bytes.clear();
+            self.written = 0;
+            self.bytes.shrink_to(KEPT_BYTES_MAX);
+        } else if self.written >= KEPT_BYTES_MAX && self.written >= self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+    }
 }
 
 /// What a turn brought.
@@ -49,7 +77,7 @@ pub(super) enum Turn {
 
 impl Transport {
     pub fn new(stream: TlsStream<TcpStream>, frames: FrameReader) -> Self {
-        Self { stream, frames, out: Vec::new(), written: 0, flushed: true }
+        Self { stream, frames, out: WriteBuffer::default(), flushed: true }
     }
 
     pub fn stream(&self) -> &TlsStream<TcpStream> {
@@ -58,7 +86,7 @@ impl Transport {
 
     /// Bytes that wait to be written.
     pub fn unwritten(&self) -> usize {
-        self.out.len() - self.written
+        self.out.rest().len()
     }
 
     /// Whether all that was put into `out` has been handed to the operating system.
@@ -85,38 +113,30 @@ impl Transport {
 
     /// Bytes written; `Ready(0)` where nothing waits.
     fn poll_write_out(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let before = self.written;
-        while self.written < self.out.len() {
-            let stream = Pin::new(&mut self.stream);
-            match stream.poll_write(context, &self.out[self.written..]) {
+        let mut progress = 0;
+        while !self.out.rest().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, self.out.rest()) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(bytes)) => {
-                    self.written += bytes;
+                    self.out.advance(bytes);
                     self.flushed = false;
+                    progress += bytes;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending if self.written > before => break,
+                Poll::Pending if progress > 0 => return Poll::Ready(Ok(progress)),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        let progress = self.written - before;
-        if self.written == self.out.len() {
-            self.out.clear();
-            self.written = 0;
-            if self.out.capacity() > KEPT_BYTES_MAX {
-                self.out.shrink_to(KEPT_BYTES_MAX);
-            }
-            if !self.flushed {
-                match Pin::new(&mut self.stream).poll_flush(context) {
-                    Poll::Ready(Ok(())) => self.flushed = true,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending if progress == 0 => return Poll::Pending,
-                    Poll::Pending => {}
-                }
-                return Poll::Ready(Ok(progress.max(1)));
-            }
+        if self.flushed {
+            return Poll::Ready(Ok(progress));
         }
-        Poll::Ready(Ok(progress))
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(Ok(())) => self.flushed = true,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending if progress == 0 => return Poll::Pending,
+            Poll::Pending => {}
+        }
+        Poll::Ready(Ok(progress.max(1)))
     }
 
     fn poll_read_in(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -162,5 +182,31 @@ impl Transport {
             }
         });
         let _ = tokio::time::timeout(LINGER, rest).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_is_never_empty_does_not_grow() {
+        let mut buffer = WriteBuffer::default();
+        let mut expected = 0_u32;
+        let mut added = 0_u32;
+        for _ in 0..10_000 {
+            while buffer.rest().len() < 64 * 1024 {
+                buffer.bytes.extend_from_slice(&added.to_be_bytes());
+                added += 1;
+            }
+            for word in buffer.rest()[..4 * 1024].chunks_exact(4) {
+                assert_eq!(word, expected.to_be_bytes(), "nothing is lost or moved");
+                expected += 1;
+            }
+            buffer.advance(4 * 1024);
+        }
+        assert!(buffer.bytes.capacity() <= 512 * 1024, "{} bytes", buffer.bytes.capacity());
+        buffer.advance(buffer.rest().len());
+        assert!(buffer.bytes.capacity() <= KEPT_BYTES_MAX);
     }
 }

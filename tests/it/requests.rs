@@ -208,3 +208,16 @@ fn a_client_that_sends_much_before_it_reads_is_served() {
         assert_eq!(wire.next()["ok"], true);
     }
 }
+
+#[test]
+fn requests_without_id_are_all_taken_however_few_may_wait() {
+    let home = Home::new();
+    let server = home.serve_with(&[("GMQ_LIMITS__MAX_PENDING_REQUESTS", "1")]);
+    let mut silent = server.login();
+    silent.send_raw(b"{\"op\":\"publish\",\"queue\":\"q\",\"body\":1}\n".repeat(50).as_slice());
+    let mut other = server.login();
+    crate::harness::eventually("all fifty", || {
+        let reply = other.request(json!({"op": "queue.info", "queue": "q"}));
+        (reply["published"] == 50).then_some(())
+    });
+}
