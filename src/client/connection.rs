@@ -3,6 +3,7 @@
 //! is then sent again or reported, as the caller chose, and subscriptions are begun anew.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
@@ -52,11 +53,22 @@ enum Waiting {
         answer: oneshot::Sender<Result<(u64, String), Error>>,
         /// Given back with the reply.
         _permit: Option<OwnedSemaphorePermit>,
-        /// The request, if it is to be sent again over another stream.
-        again: Option<Box<[u8]>>,
+        /// Where it stands in `out`, until it is written.
+        unwritten: Range<usize>,
+        fate: Fate,
     },
     /// The reply to the `consume` of this subscription; `None` once it was begun before.
     Subscribe(u64, Option<oneshot::Sender<Result<(), Error>>>),
+}
+
+/// What becomes of a request when its stream is lost.
+enum Fate {
+    /// It is reported if it was written; else the next stream takes it.
+    Report,
+    /// The next stream takes it: this is its text.
+    Resend(Box<[u8]>),
+    /// It names deliveries of its stream, and these have returned.
+    InHand,
 }
 
 struct Subscribed {
@@ -75,38 +87,47 @@ pub(super) enum Next {
 }
 
 impl Connection {
-    /// Queues a request, in the order of calls.
+    /// Queues a request, in the order of calls; with `resend` each new stream sends it until it is
+    /// answered.
     pub fn request(
         &self,
         permit: Option<OwnedSemaphorePermit>,
         resend: bool,
         write: impl FnOnce(&mut Vec<u8>, u64),
     ) -> Answer {
+        self.queue(&[], permit, write, |text| {
+            if resend { Fate::Resend(text.into()) } else { Fate::Report }
+        })
+    }
+
+    /// Queues a request about deliveries, which must be of the present stream.
+    pub fn request_in_hand(&self, hands: &[Hand], write: impl FnOnce(&mut Vec<u8>, u64)) -> Answer {
+        self.queue(hands, None, write, |_| Fate::InHand)
+    }
+
+    fn queue(
+        &self,
+        hands: &[Hand],
+        permit: Option<OwnedSemaphorePermit>,
+        write: impl FnOnce(&mut Vec<u8>, u64),
+        fate: impl FnOnce(&[u8]) -> Fate,
+    ) -> Answer {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.lock();
-        if let Some(error) = state.refusal() {
+        let returned = hands.iter().any(|hand| hand.generation != state.generation);
+        if let Some(error) = state.refusal().or(returned.then_some(Error::Returned)) {
             let _ = answer.send(Err(error));
             return receiver;
         }
         let start = state.out.len();
         let id = state.next_id();
         write(&mut state.out, id);
-        let again = resend.then(|| state.out[start..].into());
-        state.waiting.insert(id, Waiting::Reply { answer, _permit: permit, again });
+        let unwritten = start..state.out.len();
+        let fate = fate(&state.out[start..]);
+        state.waiting.insert(id, Waiting::Reply { answer, _permit: permit, unwritten, fate });
         drop(state);
         self.queued.notify_one();
         receiver
-    }
-
-    /// Queues a request about deliveries, which must be of the present stream.
-    pub fn request_in_hand(&self, hands: &[Hand], write: impl FnOnce(&mut Vec<u8>, u64)) -> Answer {
-        let generation = self.lock().generation;
-        if hands.iter().any(|hand| hand.generation != generation) {
-            let (answer, receiver) = oneshot::channel();
-            let _ = answer.send(Err(Error::Returned));
-            return receiver;
-        }
-        self.request(None, false, write)
     }
 
     /// Begins a subscription; its number, what it receives, and whether it was begun.
@@ -202,35 +223,47 @@ impl Connection {
         Ok(())
     }
 
-    /// The stream is gone and another one will come: reports what may not be sent again.
+    /// The stream is gone and another one will come: reports what may not be sent again, and begins
+    /// every subscription anew.
     pub fn lost(&self, error: &Error) {
         let mut state = self.lock();
         state.generation += 1;
         state.numbers.clear();
-        let written = state.written_id;
         let unsent = std::mem::take(&mut state.out);
         let mut reported = Vec::new();
+        let mut begun = HashMap::new();
         for (id, waiting) in std::mem::take(&mut state.waiting) {
             match waiting {
-                Waiting::Reply { again: None, .. } if id <= written => reported.push(waiting),
-                Waiting::Reply { again: Some(ref text), .. } if id <= written => {
-                    state.out.extend_from_slice(text);
-                    state.waiting.insert(id, waiting);
+                Waiting::Subscribe(number, sender) => drop(begun.insert(number, sender)),
+                Waiting::Reply { answer, _permit, unwritten, fate } => {
+                    let text = match &fate {
+                        Fate::InHand => Err(Error::Returned),
+                        Fate::Resend(text) => Ok(&**text),
+                        Fate::Report if id > state.written_id => Ok(&unsent[unwritten]),
+                        Fate::Report => Err(error.clone()),
+                    };
+                    match text {
+                        Err(error) => reported.push((answer, error)),
+                        Ok(text) => {
+                            let start = state.out.len();
+                            state.out.extend_from_slice(text);
+                            let unwritten = start..state.out.len();
+                            let waiting = Waiting::Reply { answer, _permit, unwritten, fate };
+                            state.waiting.insert(id, waiting);
+                        }
+                    }
                 }
-                // One that was written is begun anew below with all others.
-                Waiting::Subscribe(number, begun) if id <= written => {
-                    state.waiting.insert(id, Waiting::Subscribe(number, begun));
-                }
-                unsent => drop(state.waiting.insert(id, unsent)),
             }
         }
-        state.out.extend_from_slice(&unsent);
-        state.resume(written);
+        let numbers: Vec<u64> = state.subscriptions.keys().copied().collect();
+        for number in numbers {
+            state.consume(number, begun.remove(&number).flatten());
+        }
         // All that waits is to be written by the next stream.
         state.written_id = 0;
         drop(state);
         self.queued.notify_one();
-        reported.into_iter().for_each(|waiting| waiting.fail(error));
+        reported.into_iter().for_each(|(answer, error)| drop(answer.send(Err(error))));
     }
 
     /// There will be no stream any more: tells everybody who waits.
@@ -275,32 +308,6 @@ impl State {
             boolean_field(out, "auto_ack", subscribed.auto_ack);
         });
         self.waiting.insert(id, Waiting::Subscribe(number, begun));
-    }
-
-    /// Begins anew every subscription whose `consume` is not still waiting to be written.
-    fn resume(&mut self, written: u64) {
-        let mut begun: HashMap<u64, Option<oneshot::Sender<Result<(), Error>>>> = HashMap::new();
-        let mut unwritten = Vec::new();
-        let ids: Vec<u64> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| matches!(waiting, Waiting::Subscribe(..)))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            if id > written {
-                if let Some(Waiting::Subscribe(number, _)) = self.waiting.get(&id) {
-                    unwritten.push(*number);
-                }
-            } else if let Some(Waiting::Subscribe(number, sender)) = self.waiting.remove(&id) {
-                begun.insert(number, sender);
-            }
-        }
-        let numbers: Vec<u64> = self.subscriptions.keys().copied().collect();
-        for number in numbers.into_iter().filter(|number| !unwritten.contains(number)) {
-            let sender = begun.remove(&number).flatten();
-            self.consume(number, sender);
-        }
     }
 
     fn answer(&mut self, waiting: Waiting, result: Result<String, Error>) -> Result<(), Error> {

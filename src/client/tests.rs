@@ -192,3 +192,23 @@ async fn subscriptions_go_on_and_what_was_in_hand_has_returned() {
     say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"acked\":1}}", ack["id"])).await;
     acked.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn an_ack_that_was_not_sent_in_time_never_names_a_delivery_of_another_stream() {
+    let client = Client::new(true);
+    // There is no stream yet: both wait to be written.
+    let hand = Hand { generation: 0, tag: Tag(1) };
+    let acked = tokio::spawn({
+        let client = client.clone();
+        async move { client.ack(&[hand]).await }
+    });
+    tokio::task::yield_now().await;
+    let published = client.publish_pipelined(&queue(), &payload("a"), None).await.unwrap();
+    client.connection.lost(&Error::Lost("test".to_owned()));
+    assert!(matches!(acked.await.unwrap(), Err(Error::Returned)));
+    let (mut server, _) = stream_until_lost(&client).await;
+    let request = line(&mut server).await;
+    assert_eq!(request["op"], "publish", "the ack is not sent");
+    say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"seq\":1}}", request["id"])).await;
+    assert_eq!(published.await.unwrap(), Seq(1));
+}
