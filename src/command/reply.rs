@@ -5,7 +5,8 @@ use crate::broker::Outgoing;
 use crate::engine::{Delivery, QueueInfo, Refusal, Reply};
 use crate::protocol::ErrorCode;
 use crate::protocol::response::{
-    self, Delivered, Details, boolean_field, field_name, integer, list, number_field, string_field,
+    self, Delivered, Details, boolean_field, field_name, integer, list, number_field, object,
+    string_field,
 };
 use crate::types::{RequestToken, Seq, Tag};
 
@@ -84,13 +85,7 @@ fn reply_fields(out: &mut Vec<u8>, reply: &Reply) {
         Reply::List { queues, more } => {
             field_name(out, "queues");
             out.push(b'[');
-            list(out, queues, |out, info| {
-                // An object begins without the comma that every field here has before it.
-                let start = out.len();
-                info_fields(out, info);
-                out[start] = b'{';
-                out.push(b'}');
-            });
+            list(out, queues, |out, info| object(out, |out| info_fields(out, info)));
             out.push(b']');
             boolean_field(out, "more", *more);
         }

@@ -29,10 +29,21 @@ impl Place<'_> {
     }
 }
 
+/// The names that an object of the protocol may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names {
+    /// Those that this version takes.
+    pub own: &'static [&'static [&'static str]],
+    /// Those that come with later work.
+    pub later: &'static [&'static [&'static str]],
+}
+
 /// Fields of one object that were not taken yet.
 pub(super) struct Fields<'a> {
     entries: Vec<Entry<'a>>,
     place: Place<'a>,
+    /// For what is left over.
+    pub names: Names,
 }
 
 /// The text of a value and the name of its field.
@@ -43,8 +54,8 @@ pub(super) struct Field<'a, 'f> {
 }
 
 impl<'a> Fields<'a> {
-    pub fn new(entries: Vec<Entry<'a>>, place: Place<'a>) -> Self {
-        Self { entries, place }
+    pub fn new(entries: Vec<Entry<'a>>, place: Place<'a>, names: Names) -> Self {
+        Self { entries, place, names }
     }
 
     /// Takes a field out.
@@ -65,40 +76,33 @@ impl<'a> Fields<'a> {
         self.optional(name).ok_or_else(|| self.missing(name, "is missing"))
     }
 
-    /// A refusal for a field that is not there.
-    pub fn missing(&self, name: &str, text: &str) -> ParseError {
-        ParseError::bad_request(Some(self.place.join(name)), text)
-    }
-
-    /// Refuses fields of later work.
-    pub fn not_yet(&mut self, names: &[&str]) -> Result<(), ParseError> {
-        match names.iter().find(|name| self.entries.iter().any(|entry| entry.name == **name)) {
-            Some(name) => Err(not_yet(self.place.join(name), name)),
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses a name that is none of these, before anything is said to be missing: a typing
+    /// A refusal for a field that is not there; or for one that should not be, because a typing
     /// mistake is both, and its own name helps more.
-    pub fn only(&self, known: &[&[&str]]) -> Result<(), ParseError> {
-        let is_known = |name: &str| known.iter().any(|names| names.contains(&name));
-        match self.entries.iter().find(|entry| !is_known(&entry.name)) {
-            Some(unknown) => {
-                Err(self.missing(clip(&unknown.name), "is not a field of this request"))
-            }
-            None => Ok(()),
-        }
+    pub fn missing(&self, name: &str, text: &str) -> ParseError {
+        self.stranger()
+            .unwrap_or_else(|| ParseError::bad_request(Some(self.place.join(name)), text))
     }
 
-    /// Refuses what is left over. `taken` are the names that were asked for.
-    pub fn finish(self, taken: &[&str]) -> Result<(), ParseError> {
+    /// Refuses what is left over: a name that is not one of the object's, or one that was doubled.
+    pub fn finish(self) -> Result<(), ParseError> {
         let Some(left) = self.entries.first() else { return Ok(()) };
-        let text = if taken.contains(&&*left.name) {
-            "stands there more than once"
+        Err(self.stranger().unwrap_or_else(|| {
+            let place = self.place.join(&left.name);
+            ParseError::bad_request(Some(place), "stands there more than once")
+        }))
+    }
+
+    /// What is wrong with the first field that this version does not take.
+    fn stranger(&self) -> Option<ParseError> {
+        let among = |lists: &[&[&str]], name: &str| lists.iter().any(|list| list.contains(&name));
+        let stranger =
+            self.entries.iter().find(|entry| !among(self.names.own, entry.name.as_ref()))?;
+        let place = Some(self.place.join(clip(&stranger.name)));
+        Some(if among(self.names.later, &stranger.name) {
+            not_yet(place, &stranger.name)
         } else {
-            "is not a field of this request"
-        };
-        Err(ParseError::bad_request(Some(self.place.join(&left.name)), text))
+            ParseError::bad_request(place, "is not a field of this request")
+        })
     }
 }
 
@@ -108,8 +112,8 @@ fn clip(name: &str) -> &str {
 }
 
 /// "Not supported yet" for a field or request that this version knows by name only.
-pub(super) fn not_yet(field: String, name: &str) -> ParseError {
-    ParseError::bad_request(Some(field), format!("{name} is not supported yet by this version"))
+pub(super) fn not_yet(place: Option<String>, name: &str) -> ParseError {
+    ParseError::bad_request(place, format!("{name} is not supported yet by this version"))
 }
 
 impl<'a, 'f> Field<'a, 'f> {

@@ -8,9 +8,9 @@ use super::request::{Limits, ParseError};
 use crate::types::{Content, Headers, Message, Properties, QueueName};
 
 /// Fields of a message.
-pub(super) const FIELDS: [&str; 5] = ["payload", "body", "headers", "reply_to", "correlation_id"];
+pub(super) const FIELDS: &[&str] = &["payload", "body", "headers", "reply_to", "correlation_id"];
 /// Fields of a message that come with later work.
-pub(super) const LATER: [&str; 5] = ["priority", "delay_ms", "ttl_ms", "key", "group"];
+pub(super) const LATER: &[&str] = &["priority", "delay_ms", "ttl_ms", "key", "group"];
 
 const HEADERS_MAX: usize = 64;
 const HEADERS_BYTES_MAX: usize = 8 * 1024;
@@ -18,7 +18,6 @@ const CORRELATION_ID_BYTES_MAX: usize = 128;
 
 /// Takes the fields of one message out of `fields`.
 pub(super) fn parse(fields: &mut Fields<'_>, limits: &Limits) -> Result<Message, ParseError> {
-    fields.not_yet(&LATER)?;
     let content = match (fields.optional("payload"), fields.optional("body")) {
         (Some(payload), None) => Content::Payload(decode(&payload)?),
         (None, Some(body)) => Content::Body(body.text.into()),

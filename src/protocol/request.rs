@@ -6,7 +6,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::error_code::ErrorCode;
-use super::fields::{Field, Fields, Place, not_yet};
+use super::fields::{Field, Fields, Names, Place, not_yet};
 use super::settings::TIME_MS_MAX;
 use super::{json, message, settings};
 use crate::types::{
@@ -163,16 +163,12 @@ const OPS: [&str; 21] = [
     "topic.list",
 ];
 
-/// Those that come with later work.
-const LATER_OPS: [&str; 5] =
-    ["queue.move", "queue.doctor", "topic.bind", "topic.unbind", "topic.list"];
-
 /// Takes a frame apart. Syntax comes first: whatever else may be wrong with a frame, if it is not
 /// one JSON object it is `bad_frame`.
 pub fn parse(frame: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
     let entries = json::frame(frame)
         .map_err(|invalid| ParseError::new(ErrorCode::BadFrame, invalid.to_string()))?;
-    let mut fields = Fields::new(entries, Place::Request);
+    let mut fields = Fields::new(entries, Place::Request, names(""));
     let id = fields.optional("id").map(|field| request_id(&field)).transpose()?;
     let with_id = |error: ParseError, op| ParseError { id: id.clone(), op, ..error };
     let op = request_op(&mut fields).map_err(|error| with_id(error, None))?;
@@ -194,7 +190,8 @@ fn request_id(field: &Field<'_, '_>) -> Result<RequestId, ParseError> {
 }
 
 fn request_op(fields: &mut Fields<'_>) -> Result<&'static str, ParseError> {
-    let field = fields.required("op")?;
+    let missing = || ParseError::bad_request(Some("op".to_owned()), "is missing");
+    let field = fields.optional("op").ok_or_else(missing)?;
     let text = field.string()?;
     OPS.into_iter()
         .find(|op| *op == text)
@@ -206,9 +203,7 @@ fn request(
     mut fields: Fields<'_>,
     limits: &Limits,
 ) -> Result<Request, ParseError> {
-    if !LATER_OPS.contains(&op) {
-        fields.only(&[&ALWAYS, names(op), later_names(op)])?;
-    }
+    fields.names = names(op);
     let request = match op {
         "auth" => auth(&mut fields)?,
         "ping" => Request::Ping,
@@ -229,62 +224,43 @@ fn request(
         "queue.info" => Request::Info { queue: queue(&mut fields)? },
         "queue.list" => list(&mut fields)?,
         "queue.peek" => peek(&mut fields)?,
-        later => return Err(not_yet("op".to_owned(), later)),
+        later => return Err(not_yet(Some("op".to_owned()), later)),
     };
-    finish(fields, names(op))?;
+    fields.finish()?;
     Ok(request)
 }
 
 /// Fields of every request.
-const ALWAYS: [&str; 2] = ["op", "id"];
+const ALWAYS: &[&str] = &["op", "id"];
 
-/// Fields of a request; none of those that come with later work.
-fn names(op: &str) -> &'static [&'static str] {
-    match op {
-        "auth" => &["tenant", "user", "password"],
-        "publish" => &[
-            "queue",
-            "require",
-            "messages",
-            "payload",
-            "body",
-            "headers",
-            "reply_to",
-            "correlation_id",
-        ],
-        "consume" => &["queue", "prefetch", "auto_ack"],
-        "cancel" => &["sub"],
-        "pull" => &["queue", "max", "wait_ms", "auto_ack"],
-        "ack" => &["tag", "tags", "up_to"],
-        "nack" => &["tag", "tags", "up_to", "delay_ms"],
-        "extend" => &["tag", "tags", "up_to", "lease_ms"],
-        "queue.declare" => &["queue", "settings", "update"],
-        "queue.delete" => &["queue", "if_empty"],
-        "queue.purge" | "queue.info" => &["queue"],
-        "queue.list" => &["pattern", "after", "limit"],
-        "queue.peek" => &["queue", "from_seq", "max"],
+fn names(op: &str) -> Names {
+    let own: &'static [&'static [&'static str]] = match op {
+        "auth" => &[ALWAYS, &["tenant", "user", "password"]],
+        // A single message stands in the request itself.
+        "publish" => &[ALWAYS, &["queue", "require", "messages"], message::FIELDS],
+        "consume" => &[ALWAYS, &["queue", "prefetch", "auto_ack"]],
+        "cancel" => &[ALWAYS, &["sub"]],
+        "pull" => &[ALWAYS, &["queue", "max", "wait_ms", "auto_ack"]],
+        "ack" => &[ALWAYS, &["tag", "tags", "up_to"]],
+        "nack" => &[ALWAYS, &["tag", "tags", "up_to", "delay_ms"]],
+        "extend" => &[ALWAYS, &["tag", "tags", "up_to", "lease_ms"]],
+        "queue.declare" => &[ALWAYS, &["queue", "settings", "update"]],
+        "queue.delete" => &[ALWAYS, &["queue", "if_empty"]],
+        "queue.purge" | "queue.info" => &[ALWAYS, &["queue"]],
+        "queue.list" => &[ALWAYS, &["pattern", "after", "limit"]],
+        "queue.peek" => &[ALWAYS, &["queue", "from_seq", "max"]],
+        _ => &[ALWAYS],
+    };
+    let later: &'static [&'static [&'static str]] = match op {
+        "auth" => &[&["token", "certificate", "resume", "want_resume"]],
+        "publish" => &[&["topic"], message::LATER],
+        "nack" => &[&["dead_letter", "reason"]],
         _ => &[],
-    }
-}
-
-/// Fields that a request will have with later work.
-fn later_names(op: &str) -> &'static [&'static str] {
-    match op {
-        "auth" => &["token", "certificate", "resume", "want_resume"],
-        "publish" => &["topic", "priority", "delay_ms", "ttl_ms", "key", "group"],
-        "nack" => &["dead_letter", "reason"],
-        _ => &[],
-    }
-}
-
-fn finish(fields: Fields<'_>, names: &[&str]) -> Result<(), ParseError> {
-    let mut taken = ALWAYS.to_vec();
-    taken.extend(names);
-    fields.finish(&taken)
+    };
+    Names { own, later }
 }
 
 fn auth(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
-    fields.not_yet(later_names("auth"))?;
     let tenant = match fields.optional("tenant") {
         Some(field) => field.parsed(TenantName::new)?,
         None => TenantName::default(),
@@ -297,7 +273,6 @@ fn auth(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
 }
 
 fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseError> {
-    fields.not_yet(&["topic"])?;
     let queue = queue(&mut fields)?;
     let require = match fields.optional("require") {
         Some(field) => Some(Level::from_name(&field.string()?).ok_or_else(|| {
@@ -311,9 +286,10 @@ fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseErro
         Some(list) => messages(&list, limits)?,
         None => vec![message::parse(&mut fields, limits)?],
     };
-    // Beside a batch, the fields of a single message belong to nothing.
-    let taken = if batch { &names("publish")[..3] } else { names("publish") };
-    finish(fields, taken)?;
+    if batch && let Some(field) = message::FIELDS.iter().find_map(|name| fields.optional(name)) {
+        return Err(field.refuse("stands beside messages"));
+    }
+    fields.finish()?;
     Ok(Request::Publish { queue, messages, batch, require })
 }
 
@@ -327,10 +303,10 @@ fn messages(list: &Field<'_, '_>, limits: &Limits) -> Result<Vec<Message>, Parse
         let entries = json::object(element).ok_or_else(|| {
             ParseError::bad_request(Some(format!("messages[{index}]")), "must be an object")
         })?;
-        let mut fields = Fields::new(entries, place);
-        fields.only(&[&message::FIELDS, &message::LATER])?;
+        let names = Names { own: &[message::FIELDS], later: &[message::LATER] };
+        let mut fields = Fields::new(entries, place, names);
         messages.push(message::parse(&mut fields, limits)?);
-        fields.finish(&message::FIELDS)?;
+        fields.finish()?;
     }
     if messages.is_empty() {
         Err(list.refuse("must have 1 to 10000 messages"))
@@ -358,7 +334,6 @@ fn pull(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
 }
 
 fn nack(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
-    fields.not_yet(later_names("nack"))?;
     let delay_ms = integer(fields, "delay_ms", 0..=TIME_MS_MAX, 0)?;
     Ok(Request::Nack { tags: tags(fields)?, delay_ms })
 }

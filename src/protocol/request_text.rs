@@ -1,9 +1,10 @@
 //! Requests as text, for clients: each function appends one line.
 
 use super::response::{
-    base64, boolean_field, field_name, integer, list, number_field, string, string_field,
+    boolean_field, field_name, integer, list, message_fields, number_field, object, string,
+    string_field,
 };
-use crate::types::{Content, Level, Message, Pattern, QueueName, Seq, SettingsPatch, Tag};
+use crate::types::{Level, Message, Pattern, QueueName, Seq, SettingsPatch, Tag};
 
 /// A request of this name, and whatever `fields` appends, each field with a comma before it.
 pub fn request(out: &mut Vec<u8>, id: u64, op: &str, fields: impl FnOnce(&mut Vec<u8>)) {
@@ -51,13 +52,7 @@ pub fn publish_batch(
         require_field(out, require);
         field_name(out, "messages");
         out.push(b'[');
-        list(out, messages, |out, message| {
-            let start = out.len();
-            message_fields(out, message);
-            // An object begins without the comma that every field here has before it.
-            out[start] = b'{';
-            out.push(b'}');
-        });
+        list(out, messages, |out, message| object(out, |out| message_fields(out, message)));
         out.push(b']');
     });
 }
@@ -141,42 +136,11 @@ fn require_field(out: &mut Vec<u8>, require: Option<Level>) {
     }
 }
 
-fn message_fields(out: &mut Vec<u8>, message: &Message) {
-    match &message.content {
-        Content::Payload(bytes) => {
-            field_name(out, "payload");
-            out.push(b'"');
-            base64(out, bytes);
-            out.push(b'"');
-        }
-        Content::Body(text) => {
-            field_name(out, "body");
-            out.extend_from_slice(text.as_bytes());
-        }
-    }
-    let Some(properties) = &message.properties else { return };
-    if !properties.headers.is_empty() {
-        field_name(out, "headers");
-        out.push(b'{');
-        list(out, &properties.headers, |out, (name, value)| {
-            string(out, name);
-            out.push(b':');
-            string(out, value);
-        });
-        out.push(b'}');
-    }
-    if let Some(reply_to) = &properties.reply_to {
-        string_field(out, "reply_to", reply_to.as_str());
-    }
-    if let Some(correlation_id) = &properties.correlation_id {
-        string_field(out, "correlation_id", correlation_id);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::protocol::request::{Limits, Request, parse};
+    use crate::types::Content;
     use crate::types::Properties;
 
     const LIMITS: Limits = Limits { max_message_bytes: 1 << 20 };

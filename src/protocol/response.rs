@@ -80,33 +80,39 @@ fn delivered_fields(out: &mut Vec<u8>, delivered: Delivered<'_>) {
     }
     number_field(out, "attempt", u64::from(attempt));
     number_field(out, "published_at", message.published_at);
+    message_fields(out, message);
+}
+
+/// What a message is published and delivered with, a comma before each field.
+pub(super) fn message_fields(out: &mut Vec<u8>, message: &Message) {
     match &message.content {
         Content::Payload(bytes) => {
-            out.extend_from_slice(b",\"payload\":\"");
-            base64(out, bytes);
+            field_name(out, "payload");
+            out.push(b'"');
+            STANDARD.encode_append(bytes, out);
             out.push(b'"');
         }
         Content::Body(text) => {
-            out.extend_from_slice(b",\"body\":");
+            field_name(out, "body");
             out.extend_from_slice(text.as_bytes());
         }
     }
-    if let Some(properties) = &message.properties {
-        if !properties.headers.is_empty() {
-            out.extend_from_slice(b",\"headers\":{");
-            list(out, &properties.headers, |out, (name, value)| {
-                string(out, name);
-                out.push(b':');
-                string(out, value);
-            });
-            out.push(b'}');
-        }
-        if let Some(reply_to) = &properties.reply_to {
-            string_field(out, "reply_to", reply_to.as_str());
-        }
-        if let Some(correlation_id) = &properties.correlation_id {
-            string_field(out, "correlation_id", correlation_id);
-        }
+    let Some(properties) = &message.properties else { return };
+    if !properties.headers.is_empty() {
+        field_name(out, "headers");
+        out.push(b'{');
+        list(out, &properties.headers, |out, (name, value)| {
+            string(out, name);
+            out.push(b':');
+            string(out, value);
+        });
+        out.push(b'}');
+    }
+    if let Some(reply_to) = &properties.reply_to {
+        string_field(out, "reply_to", reply_to.as_str());
+    }
+    if let Some(correlation_id) = &properties.correlation_id {
+        string_field(out, "correlation_id", correlation_id);
     }
 }
 
@@ -253,6 +259,14 @@ pub fn field_name(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b"\":");
 }
 
+/// An object of fields, at least one, each with a comma before it.
+pub fn object(out: &mut Vec<u8>, fields: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    fields(out);
+    out[start] = b'{';
+    out.push(b'}');
+}
+
 /// Elements with commas between them.
 pub fn list<T>(
     out: &mut Vec<u8>,
@@ -292,11 +306,6 @@ fn request_id(out: &mut Vec<u8>, id: &RequestId) {
         RequestId::Number(number) => integer(out, *number),
         RequestId::Text(text) => out.extend_from_slice(text.as_bytes()),
     }
-}
-
-/// Standard base64 with padding.
-pub(super) fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    STANDARD.encode_append(bytes, out);
 }
 
 #[cfg(test)]

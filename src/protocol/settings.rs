@@ -1,6 +1,6 @@
 //! The `settings` of a `queue.declare`.
 
-use super::fields::{Field, Fields, Place, not_yet};
+use super::fields::{Field, Fields, Names, Place, not_yet};
 use super::json;
 use super::request::ParseError;
 use crate::types::{LEASE_MS_MAX, Overflow, QueueName, SettingsPatch, Storage};
@@ -10,23 +10,26 @@ pub(super) const TIME_MS_MAX: u64 = 315_360_000_000;
 /// Seven days. Unit: ms.
 const DEDUP_WINDOW_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 
-const NAMES: [&str; 11] = [
-    "storage",
-    "max_messages",
-    "max_bytes",
-    "overflow",
-    "ack_timeout_ms",
-    "max_attempts",
-    "dead_letter",
-    "ttl_ms",
-    "dedup_window_ms",
-    "expires_ms",
-    "exclusive",
-];
+const NAMES: Names = Names {
+    own: &[&[
+        "storage",
+        "max_messages",
+        "max_bytes",
+        "overflow",
+        "ack_timeout_ms",
+        "max_attempts",
+        "dead_letter",
+        "ttl_ms",
+        "dedup_window_ms",
+        "expires_ms",
+        "exclusive",
+    ]],
+    later: &[],
+};
 
 /// Takes the value of `settings`.
 pub(super) fn parse(field: &Field<'_, '_>) -> Result<SettingsPatch, ParseError> {
-    let mut fields = Fields::new(field.object()?, Place::In("settings"));
+    let mut fields = Fields::new(field.object()?, Place::In("settings"), NAMES);
     let mut settings = SettingsPatch::default();
     if let Some(field) = fields.optional("storage") {
         settings.storage = Some(match &*field.string()? {
@@ -52,7 +55,7 @@ pub(super) fn parse(field: &Field<'_, '_>) -> Result<SettingsPatch, ParseError> 
         settings.ack_timeout_ms = Some(field.integer(1..=LEASE_MS_MAX)?);
     }
     parse_later(&mut fields)?;
-    fields.finish(&NAMES)?;
+    fields.finish()?;
     Ok(settings)
 }
 
@@ -104,5 +107,5 @@ fn refuse_unless_null(
 }
 
 fn later(field: &Field<'_, '_>) -> ParseError {
-    not_yet(format!("settings.{}", field.name), field.name)
+    not_yet(Some(format!("settings.{}", field.name)), field.name)
 }

@@ -98,6 +98,9 @@ fn places_are_named() {
         (r#"{"op":"ack"}"#, "tag"),
         (r#"{"op":"ping","op":"ping"}"#, "op"),
         (r#"{"op":"ping","id":1,"id":2}"#, "id"),
+        (r#"{"queue":"q"}"#, "op"),
+        (r#"{"op":"publish","qeue":"q","body":1}"#, "qeue"),
+        (r#"{"op":"publish","topic":"t","body":1}"#, "topic"),
         (r#"{"op":"queue.move"}"#, "op"),
     ] {
         assert_eq!(field(line), place, "{line}");
