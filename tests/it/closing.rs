@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Home, eventually};
+use crate::harness::{Home, Server, Wire, eventually};
 
 #[test]
 fn a_server_that_stops_tells_its_clients_and_returns_what_is_in_hand() {
@@ -20,16 +20,22 @@ fn a_server_that_stops_tells_its_clients_and_returns_what_is_in_hand() {
     assert_eq!(server.wait(), Some(0));
 }
 
-#[test]
-fn a_drain_ends_in_time_for_a_client_that_does_not_read() {
-    let home = Home::new();
-    let mut server = home.serve_with(&[("GMQ_LIMITS__DRAIN_TIMEOUT", "1s")]);
+/// A client that is owed 20 MiB and reads nothing.
+fn stuck(server: &Server<'_>) -> Wire {
     let mut wire = server.login();
     let body = "x".repeat(1024 * 1024 - 2);
     for _ in 0..20 {
         wire.ok(json!({"op": "publish", "queue": "q", "body": body}));
     }
     wire.send(r#"{"op":"consume","id":1,"queue":"q"}"#);
+    wire
+}
+
+#[test]
+fn a_drain_ends_in_time_for_a_client_that_does_not_read() {
+    let home = Home::new();
+    let mut server = home.serve_with(&[("GMQ_LIMITS__DRAIN_TIMEOUT", "1s")]);
+    let _stuck = stuck(&server);
     server.signal("TERM");
     assert_eq!(server.wait(), Some(0));
 }
@@ -38,12 +44,7 @@ fn a_drain_ends_in_time_for_a_client_that_does_not_read() {
 fn a_second_signal_exits_at_once() {
     let home = Home::new();
     let mut server = home.serve_with(&[("GMQ_LIMITS__DRAIN_TIMEOUT", "1h")]);
-    let mut wire = server.login();
-    let body = "x".repeat(1024 * 1024 - 2);
-    for _ in 0..20 {
-        wire.ok(json!({"op": "publish", "queue": "q", "body": body}));
-    }
-    wire.send(r#"{"op":"consume","id":1,"queue":"q"}"#);
+    let _stuck = stuck(&server);
     server.signal("TERM");
     eventually("the drain", || home.log().contains("drain").then_some(()));
     server.signal("TERM");

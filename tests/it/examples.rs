@@ -6,22 +6,6 @@ use std::time::Instant;
 
 use crate::harness::{Home, gmq, run, text};
 
-/// Points the client profile at the server's port.
-fn point_profile(home: &Home, server: &crate::harness::Server<'_>) {
-    let path = home.path("client.toml");
-    let profile: String = std::fs::read_to_string(&path)
-        .unwrap()
-        .lines()
-        .map(|line| match line.split_once('=') {
-            Some((name, _)) if name.trim() == "server" => {
-                format!("server = \"{}\"\n", server.address)
-            }
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    std::fs::write(path, profile).unwrap();
-}
-
 #[test]
 fn quickstart_makes_the_round_trip() {
     let dir = tempfile::tempdir().unwrap();
@@ -68,7 +52,7 @@ fn forty_lines_of_python_publish_consume_and_acknowledge() {
     assert!(std::fs::read_to_string(&script).unwrap().lines().count() <= 40);
     let home = Home::new();
     let server = home.serve();
-    point_profile(&home, &server);
+    home.edit_profile(&[("server", &server.address.to_string())]);
     let mut command = Command::new("python3");
     command.arg(script).arg(home.path("client.toml"));
     let output = run(command, "");
@@ -82,14 +66,7 @@ fn forty_lines_of_python_publish_consume_and_acknowledge() {
 fn the_command_line_publishes_and_consumes() {
     let home = Home::new();
     let server = home.serve();
-    point_profile(&home, &server);
-    let client = |arguments: &[&str], input: &str| {
-        let mut command = gmq();
-        command.args(arguments).arg("--profile").arg(home.path("client.toml"));
-        let output = run(command, input);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    };
+    let client = |arguments: &[&str], input: &str| server.client(arguments, input);
     client(&["ping"], "");
     client(&["publish", "greetings", "hello", "again"], "");
     client(&["publish", "greetings", "-"], "from standard input");
@@ -108,17 +85,8 @@ fn the_command_line_publishes_and_consumes() {
 fn the_command_line_changes_queues() {
     let home = Home::new();
     let server = home.serve();
-    point_profile(&home, &server);
-    let client = |arguments: &[&str]| {
-        let mut command = gmq();
-        command.args(arguments).arg("--profile").arg(home.path("client.toml"));
-        run(command, "")
-    };
-    let said = |arguments: &[&str]| {
-        let output = client(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    };
+    let client = |arguments: &[&str]| server.try_client(arguments, "");
+    let said = |arguments: &[&str]| server.client(arguments, "");
     let declare = ["queue", "declare", "jobs", "--max-messages", "3", "--ack-timeout", "1m"];
     assert_eq!(said(&declare), "created jobs\n");
     assert_eq!(said(&declare), "jobs exists with these settings\n");
@@ -141,14 +109,7 @@ fn the_command_line_changes_queues() {
 fn lines_are_published_and_a_command_is_run_for_each_message() {
     let home = Home::new();
     let server = home.serve();
-    point_profile(&home, &server);
-    let client = |arguments: &[&str], input: &str| {
-        let mut command = gmq();
-        command.args(arguments).arg("--profile").arg(home.path("client.toml"));
-        let output = run(command, input);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    };
+    let client = |arguments: &[&str], input: &str| server.client(arguments, input);
     let lines: String = (0..5_000).map(|n| format!("{n}\n")).collect();
     let said = client(&["publish", "numbers", "--lines"], &lines);
     assert_eq!(said, "published 5000 messages to numbers\n");
@@ -169,15 +130,11 @@ fn lines_are_published_and_a_command_is_run_for_each_message() {
 fn each_bench_measures_something_and_leaves_nothing() {
     let home = Home::new();
     let server = home.serve();
-    point_profile(&home, &server);
     for bench in ["publish", "consume", "pipeline", "connect"] {
-        let mut command = gmq();
-        command.args(["bench", bench, "--duration", "300ms", "--connections", "2"]);
-        command.args(["--rate", "2000", "--output", "json", "--profile"]);
-        command.arg(home.path("client.toml"));
-        let output = run(command, "");
-        assert!(output.status.success(), "{bench}: {}", text(&output.stderr));
-        let result: serde_json::Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+        let load = ["bench", bench, "--duration", "300ms", "--connections", "2"];
+        let said =
+            server.client(&[&load[..], &["--rate", "2000", "--output", "json"]].concat(), "");
+        let result: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!(result["bench"], bench);
         assert!(result["messages"].as_u64().unwrap() > 0, "{result}");
         assert!(result["latency_ms"]["p50"].as_f64().unwrap() > 0.0, "{result}");
@@ -201,7 +158,7 @@ fn example(name: &str) -> Command {
 fn the_examples_in_rust_do_what_they_say() {
     let home = Home::new();
     let server = home.serve();
-    point_profile(&home, &server);
+    home.edit_profile(&[("server", &server.address.to_string())]);
     for (name, part, times) in [
         ("publisher", "confirmed, seq", 10),
         ("worker", "attempt 1 of {\"order\":", 10),

@@ -55,6 +55,17 @@ impl Home {
         profile["password"].as_str().unwrap().to_owned()
     }
 
+    /// Gives settings of the client profile other values.
+    pub fn edit_profile(&self, values: &[(&str, &str)]) {
+        let path = self.path("client.toml");
+        let mut profile: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        for (name, value) in values {
+            let before = profile.insert((*name).to_owned(), (*value).into());
+            assert!(before.is_some(), "{name} is no value of the profile");
+        }
+        fs::write(path, profile.to_string()).unwrap();
+    }
+
     /// Runs `gmq admin … --config`, giving `input` on standard input; it must succeed.
     pub fn admin(&self, arguments: &[&str], input: &str) -> String {
         let output = self.try_admin(arguments, input);
@@ -198,7 +209,22 @@ impl Server<'_> {
         wire
     }
 
-    /// Sends a signal, by its number.
+    /// Runs a client command with the profile of `init`, pointed at this server.
+    pub fn try_client(&self, arguments: &[&str], input: &str) -> Output {
+        self.home.edit_profile(&[("server", &self.address.to_string())]);
+        let mut command = gmq();
+        command.args(arguments).arg("--profile").arg(self.home.path("client.toml"));
+        run(command, input)
+    }
+
+    /// The same; it must succeed. What it printed.
+    pub fn client(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.try_client(arguments, input);
+        assert!(output.status.success(), "gmq {arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Sends a signal, by its name.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])

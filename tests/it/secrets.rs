@@ -48,9 +48,11 @@ fn a_password_appears_in_no_output() {
     told += &wire.request(json!({"op":"whoami"})).to_string();
     assert!(!told.contains(CANARY), "a reply repeats it: {told}");
 
-    let profile = std::fs::read_to_string(home.path("client.toml")).unwrap();
-    let profile = with_canary(&profile, &server.address.to_string());
-    std::fs::write(home.path("client.toml"), profile).unwrap();
+    home.edit_profile(&[
+        ("user", "bird"),
+        ("password", CANARY),
+        ("server", &server.address.to_string()),
+    ]);
     for arguments in [
         &["ping"][..],
         &["publish", "q", "hello"],
@@ -73,17 +75,4 @@ fn a_password_appears_in_no_output() {
     outputs += &home.log();
     assert!(outputs.contains("bird"), "the outputs are there at all");
     assert!(!outputs.contains(CANARY), "{outputs}");
-}
-
-/// The profile for the user with the canary.
-fn with_canary(profile: &str, address: &str) -> String {
-    profile
-        .lines()
-        .map(|line| match line.split_once('=').map(|(name, _)| name.trim()) {
-            Some("password") => format!("password = \"{CANARY}\"\n"),
-            Some("user") => "user = \"bird\"\n".to_owned(),
-            Some("server") => format!("server = \"{address}\"\n"),
-            _ => format!("{line}\n"),
-        })
-        .collect()
 }
