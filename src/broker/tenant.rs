@@ -311,4 +311,13 @@ impl Listener for StoreListener {
         tracing::error!(%tenant, %error, "the store is latched until the server is restarted");
         self.tell(Input::StoreFailed);
     }
+
+    fn full(&self, tenant: TenantId, full: bool) {
+        if full {
+            tracing::error!(%tenant, "the disk is full: publishes are refused until there is room");
+        } else {
+            tracing::info!(%tenant, "there is room on the disk again");
+        }
+        self.tell(Input::StoreFull(full));
+    }
 }

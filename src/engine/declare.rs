@@ -5,7 +5,7 @@ use super::queue::Queue;
 use super::tenant::Tenant;
 use super::{CancelReason, Record, Refusal, Reply};
 use crate::types::{
-    ConnectionId, Level, Lsn, QueueId, QueueName, QueueSettings, RequestToken, Seq, SettingsPatch,
+    ConnectionId, Level, Lsn, QueueId, QueueName, QueueSettings, RequestToken, SettingsPatch,
 };
 
 impl Tenant {
@@ -36,7 +36,7 @@ impl Tenant {
         patch: &SettingsPatch,
     ) -> (Lsn, Result<Reply, Refusal>) {
         let records_needed = self.config.level != Level::Memory;
-        if records_needed && self.ledger.failed() {
+        if records_needed && (self.ledger.failed() || self.full) {
             return (Lsn(0), Err(Refusal::StorageUnavailable));
         }
         if let Err(refusal) = self.admit_queue() {
@@ -188,7 +188,8 @@ impl Tenant {
             if self.ledger.failed() {
                 return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
             }
-            let except: Vec<Seq> = queue.in_hand.keys().copied().collect();
+            let in_hand = queue.in_hand.iter();
+            let except = in_hand.map(|(seq, held)| (*seq, held.message.size())).collect();
             let up_to = queue.last_seq();
             let record = Record::Purged { queue: id, up_to, except };
             queue.last_lsn = self.ledger.append(vec![record]);

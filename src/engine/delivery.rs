@@ -110,7 +110,7 @@ impl Tenant {
         queue.settle_unseen(&mut self.usage, &entry);
         let name = queue.name.clone();
         if queue.durable {
-            round.records.push(Record::Removed { queue: id, seq: entry.seq });
+            round.records.push(entry.removed(id));
             let (connection, subscription, queue) = (connection_id, subscription_id, name);
             let held = Waiting::Deliver { connection, subscription, queue, entry };
             round.held.push((connection_id, held));
@@ -180,8 +180,7 @@ impl Tenant {
             if !queue.durable {
                 return self.answer_settled_pull(to, pull.token, name, entries);
             }
-            let removed = entries.iter().map(|entry| Record::Removed { queue: id, seq: entry.seq });
-            round.records.extend(removed);
+            round.records.extend(entries.iter().map(|entry| entry.removed(id)));
             let (connection, token, queue) = (to, pull.token, name);
             let held = Waiting::Pulled { connection, token, queue, entries };
             return round.held.push((to, held));
@@ -266,6 +265,13 @@ impl Tenant {
         for consumer in pulls {
             self.end_pull(consumer, result.clone());
         }
+    }
+}
+
+impl Entry {
+    /// The record that it is done.
+    fn removed(&self, queue: QueueId) -> Record {
+        Record::Removed { queue, seq: self.seq, bytes: self.message.size() }
     }
 }
 

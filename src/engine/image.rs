@@ -63,9 +63,10 @@ impl Image {
                 let stored = StoredMessage { seq: *seq, attempt, not_before, message };
                 queue.messages.insert(*seq, stored);
             }
-            Record::Removed { queue, seq } => {
+            Record::Removed { queue, seq, bytes } => {
                 let removed = self.queue(*queue).messages.remove(seq);
-                removed.expect("a message that is removed exists");
+                let removed = removed.expect("a message that is removed exists");
+                assert_eq!(removed.message.size(), *bytes);
             }
             Record::Delayed { queue, seq, until, attempt } => {
                 let stored = self.queue(*queue).messages.get_mut(seq);
@@ -74,8 +75,11 @@ impl Image {
             }
             Record::Purged { queue, up_to, except } => {
                 assert!(except.is_sorted());
-                let stays = |seq: &Seq| seq > up_to || except.contains(seq);
-                self.queue(*queue).messages.retain(|seq, _| stays(seq));
+                let kept = |seq: &Seq| except.iter().find(|(kept, _)| kept == seq);
+                self.queue(*queue).messages.retain(|seq, stored| match kept(seq) {
+                    Some((_, bytes)) => stored.message.size() == *bytes,
+                    None => seq > up_to,
+                });
             }
             Record::SeqReserved { queue, up_to } => {
                 let queue = self.queue(*queue);

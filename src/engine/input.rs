@@ -70,6 +70,9 @@ pub enum Input {
     /// The store is latched: durable queues take no changes and deliver nothing from now on, what
     /// waits for durability is answered `storage_unavailable`.
     StoreFailed,
+    /// The store has no room for more messages, or has it again: publishes to durable queues, and
+    /// new queues, are answered `storage_unavailable` while it has none; all else goes on.
+    StoreFull(bool),
     /// The server is stopping: new requests that would take or wait are answered
     /// `shutting_down`, waiting pulls are answered empty.
     Drain,

@@ -69,7 +69,7 @@ impl Tenant {
         let level = self.reached(settings, require)?;
         let records = self.makes_records(settings.storage)
             || queue.is_none() && self.config.level != Level::Memory;
-        if records && self.ledger.failed() {
+        if records && (self.ledger.failed() || self.full) {
             return Err(Refusal::StorageUnavailable);
         }
         if queue.is_none() {

@@ -55,6 +55,8 @@ pub enum Record {
         queue: QueueId,
         /// The message.
         seq: Seq,
+        /// Its size, as [`crate::types::Message::size`] counts.
+        bytes: u64,
     },
     /// A message was returned with a delay.
     Delayed {
@@ -73,8 +75,8 @@ pub enum Record {
         queue: QueueId,
         /// The last `seq` given then.
         up_to: Seq,
-        /// What stays, ascending.
-        except: Vec<Seq>,
+        /// What stays, ascending, with its size.
+        except: Vec<(Seq, u64)>,
     },
     /// Sequence numbers up to this one may have been given by a queue whose messages are kept in
     /// memory; a restart continues after it.

@@ -183,8 +183,9 @@ impl Tenant {
         let record = match returned {
             None => {
                 queue.counters.acked += 1;
-                queue.forget(&mut self.usage, held.message.size());
-                Some(Record::Removed { queue: id, seq })
+                let bytes = held.message.size();
+                queue.forget(&mut self.usage, bytes);
+                Some(Record::Removed { queue: id, seq, bytes })
             }
             Some(None) => {
                 queue.put_back(seq, attempt, held.message);

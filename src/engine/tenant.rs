@@ -39,6 +39,8 @@ pub struct Tenant {
     pub(super) loads: BTreeMap<LoadTicket, Loading>,
     pub(super) last_ticket: LoadTicket,
     pub(super) draining: bool,
+    /// The store has no room for more messages.
+    pub(super) full: bool,
     /// Queues to look at for deliveries at the end of the input.
     pub(super) stirred: VecDeque<QueueId>,
 }
@@ -62,6 +64,7 @@ impl Tenant {
             loads: BTreeMap::new(),
             last_ticket: LoadTicket(0),
             draining: false,
+            full: false,
             stirred: VecDeque::new(),
             config,
         };
@@ -120,6 +123,7 @@ impl Tenant {
             Input::Durable(lsn) => self.durable_up_to(lsn),
             Input::Loaded { ticket, messages } => self.loaded(ticket, messages),
             Input::StoreFailed => self.store_failed(),
+            Input::StoreFull(full) => self.full = full,
             Input::Drain => self.drain(),
             Input::Tick => {}
         }

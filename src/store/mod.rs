@@ -30,10 +30,12 @@ use crate::types::{Level, Lsn, TenantId};
 
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod file;
 mod memory;
 #[cfg(test)]
 pub(crate) mod reference;
 
+pub use file::FileStore;
 pub use memory::MemoryStore;
 
 /// A future that a trait object can return.
@@ -65,6 +67,9 @@ pub trait Listener: Send + Sync {
     fn durable(&self, tenant: TenantId, lsn: Lsn);
     /// The store is latched.
     fn failed(&self, tenant: TenantId, error: &StoreError);
+    /// There is no room for more messages, or there is again. What was appended stays, and what
+    /// frees room is taken.
+    fn full(&self, tenant: TenantId, full: bool);
 }
 
 /// One store, serving every tenant of the server.

@@ -204,7 +204,7 @@ fn a_purge_is_one_record() {
     bench.flush();
     bench.publish("q", &["d"]);
     let effects = bench.send(A, purge("q"));
-    let except = vec![Seq(1), Seq(2)];
+    let except = vec![(Seq(1), 1), (Seq(2), 1)];
     let (queue, up_to) = (QueueId(1), Seq(4));
     assert_eq!(records(&effects), [Record::Purged { queue, up_to, except }]);
     assert_eq!(answers(&bench.flush())[1], Ok(Reply::Purged(2)));

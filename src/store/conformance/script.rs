@@ -128,7 +128,10 @@ impl Script {
 
     fn removed(&mut self, queue: QueueId, there: &QueueImage) -> Record {
         match self.some_seq(there) {
-            Some(seq) => Record::Removed { queue, seq },
+            Some(seq) => {
+                let bytes = there.messages[&seq].message.size();
+                Record::Removed { queue, seq, bytes }
+            }
             None => self.published(queue, there),
         }
     }
@@ -147,7 +150,8 @@ impl Script {
         let up_to = Seq(there.next_seq.0 - 1);
         let keep = self.below(3);
         let stays = |seq: &&Seq| keep > 0 && seq.0.is_multiple_of(keep);
-        let except = there.messages.keys().filter(stays).copied().collect();
+        let kept = there.messages.values().filter(|stored| stays(&&stored.seq));
+        let except = kept.map(|stored| (stored.seq, stored.message.size())).collect();
         Record::Purged { queue, up_to, except }
     }
 }

@@ -93,6 +93,8 @@ impl Listener for Witness {
         self.note_durable(tenant, lsn);
     }
 
+    fn full(&self, _tenant: TenantId, _full: bool) {}
+
     fn failed(&self, tenant: TenantId, _error: &StoreError) {
         assert!(!IN_CALL.get(), "never told from within a call of the store");
         self.told.lock().unwrap().entry(tenant).or_default().failures += 1;

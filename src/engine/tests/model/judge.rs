@@ -109,7 +109,7 @@ impl Driver {
                 assert_eq!(plain.text, text(message));
                 plain.after = Some(lsn);
             }
-            Record::Removed { queue, seq } => {
+            Record::Removed { queue, seq, .. } => {
                 let name = find(&self.plain, *queue).expect("a message of a queue is removed");
                 let mut settled = self.plain.settled.iter();
                 let Some((_, _, tag)) =

@@ -1,0 +1,197 @@
+//! What stands before a journal file begins, written as one: a start reads it and then only the
+//! files from there on. And the tables of sealed files: where the messages of each run lie.
+//!
+//! ```text
+//! checkpoint  magic "gmqchkp1" | format u32 | body | crc u32
+//! table       magic "gmqtabl1" | format u32 | file u64 | runs | crc u32
+//! a run       tenant u128 | queue u64 | first u64 | span u32 | place u32 × span
+//! ```
+
+use super::codec::{Damaged, Reader, checksum, put_bytes, put_number, put_numbers};
+use super::frame::FORMAT;
+use super::index::{FileNumber, FileState, Index, QueueState, TenantState};
+use super::run::{Places, Run};
+use crate::types::{Fence, Lsn, QueueId, Seq, TenantId};
+
+const CHECKPOINT_MAGIC: [u8; 8] = *b"gmqchkp1";
+const TABLE_MAGIC: [u8; 8] = *b"gmqtabl1";
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unusable {
+    Damaged,
+    /// A newer version wrote it.
+    Newer(u32),
+}
+
+impl From<Damaged> for Unusable {
+    fn from(_: Damaged) -> Self {
+        Unusable::Damaged
+    }
+}
+
+/// The state of everything before file `position`, whose files are all sealed.
+pub(super) fn encode(index: &Index, position: FileNumber) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4_096);
+    out.extend_from_slice(&CHECKPOINT_MAGIC);
+    out.extend_from_slice(&FORMAT.to_le_bytes());
+    put_number(&mut out, position);
+    let files: Vec<_> = index.files.iter().filter(|(file, _)| **file < position).collect();
+    put_number(&mut out, files.len() as u64);
+    for (file, state) in files {
+        put_numbers(&mut out, [*file, state.end]);
+    }
+    put_number(&mut out, index.tenants.len() as u64);
+    for (tenant, state) in &index.tenants {
+        out.extend_from_slice(&tenant.0.to_le_bytes());
+        put_numbers(&mut out, [state.lsn.0, state.fence.0, state.queue_id_max.0]);
+        put_number(&mut out, state.queues.len() as u64);
+        state.queues.iter().for_each(|(id, queue)| put_queue(&mut out, *id, queue));
+    }
+    let crc = checksum(0, &[&out]);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+fn put_queue(out: &mut Vec<u8>, id: QueueId, queue: &QueueState) {
+    put_number(out, id.0);
+    put_bytes(out, queue.name.as_str().as_bytes());
+    put_bytes(out, &serde_json::to_vec(&queue.settings).unwrap_or_default());
+    put_numbers(out, [queue.next_seq.0, queue.returned.len() as u64]);
+    for (seq, (attempt, until)) in &queue.returned {
+        put_numbers(out, [seq.0, u64::from(*attempt), *until]);
+    }
+    let sealed = queue.runs.iter().filter_map(|((_, file), run)| match run.places() {
+        Places::Table(at) => Some((*file, run, *at)),
+        Places::Here(_) => None,
+    });
+    let sealed: Vec<_> = sealed.collect();
+    put_number(out, sealed.len() as u64);
+    for (file, run, at) in sealed {
+        put_numbers(out, [file, run.first().0, run.span(), run.bytes(), at, run.live()]);
+        if run.live() < run.span() {
+            run.alive().iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+        }
+    }
+}
+
+/// Reads a checkpoint: the state, and the file from which the journal goes on.
+pub(super) fn decode(bytes: &[u8]) -> Result<(Index, FileNumber), Unusable> {
+    let (content, crc) = bytes.split_last_chunk::<4>().ok_or(Unusable::Damaged)?;
+    let mut reader = Reader::new(content);
+    let magic = reader.take(CHECKPOINT_MAGIC.len())?;
+    let format = reader.u32()?;
+    if magic != CHECKPOINT_MAGIC || checksum(0, &[content]).to_le_bytes() != *crc {
+        return Err(Unusable::Damaged);
+    }
+    if format > FORMAT {
+        return Err(Unusable::Newer(format));
+    }
+    let position = reader.number()?;
+    let mut index = Index::default();
+    for _ in 0..reader.number()? {
+        let [file, end] = reader.numbers()?;
+        index.files.insert(file, FileState { end, ..FileState::default() });
+    }
+    for _ in 0..reader.number()? {
+        let (tenant, state) = tenant(&mut reader, &mut index.files)?;
+        index.tenants.insert(tenant, state);
+    }
+    Ok((index, position))
+}
+
+type Files = std::collections::BTreeMap<FileNumber, FileState>;
+
+fn tenant(reader: &mut Reader<'_>, files: &mut Files) -> Result<(TenantId, TenantState), Damaged> {
+    let id = wide(reader)?;
+    let [lsn, fence, queue_id_max] = reader.numbers()?;
+    let (lsn, fence, queue_id_max) = (Lsn(lsn), Fence(fence), QueueId(queue_id_max));
+    let mut state = TenantState { lsn, fence, queue_id_max, ..TenantState::default() };
+    for _ in 0..reader.number()? {
+        let id = QueueId(reader.number()?);
+        state.queues.insert(id, queue(reader, files)?);
+    }
+    Ok((TenantId(id), state))
+}
+
+fn queue(reader: &mut Reader<'_>, files: &mut Files) -> Result<QueueState, Damaged> {
+    let (name, settings) = (reader.name()?, reader.settings()?);
+    let [next_seq, returned] = reader.numbers()?;
+    let mut queue = QueueState::restored(name, settings, Seq(next_seq));
+    for _ in 0..returned {
+        let [seq, attempt, until] = reader.numbers()?;
+        let attempt = u32::try_from(attempt).map_err(|_| Damaged)?;
+        queue.returned.insert(Seq(seq), (attempt, until));
+    }
+    for _ in 0..reader.number()? {
+        let [file, first, span, bytes, at, live] = reader.numbers()?;
+        let mut alive = Vec::new();
+        for word in 0..span.div_ceil(64) {
+            let left = span - 64 * word;
+            let all = if left < 64 { (1 << left) - 1 } else { u64::MAX };
+            alive.push(if live < span { long(reader)? } else { all });
+        }
+        let run = Run::restored(Seq(first), span, alive, bytes, at);
+        queue.messages += run.live();
+        queue.bytes += bytes;
+        queue.span_max = queue.span_max.max(span);
+        let state = files.entry(file).or_default();
+        state.messages += run.live();
+        state.bytes += bytes;
+        queue.runs.insert((Seq(first), file), run);
+    }
+    Ok(queue)
+}
+
+fn long(reader: &mut Reader<'_>) -> Result<u64, Damaged> {
+    let bytes = reader.take(8)?;
+    Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+fn wide(reader: &mut Reader<'_>) -> Result<u128, Damaged> {
+    let (low, high) = (long(reader)?, long(reader)?);
+    Ok(u128::from(high) << 64 | u128::from(low))
+}
+
+/// Seals a file: its table, which the runs refer to from now on.
+pub(super) fn seal(index: &mut Index, file: FileNumber) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(&TABLE_MAGIC);
+    out.extend_from_slice(&FORMAT.to_le_bytes());
+    out.extend_from_slice(&file.to_le_bytes());
+    index.seal(file, |tenant, queue, run, places| {
+        out.extend_from_slice(&tenant.0.to_le_bytes());
+        out.extend_from_slice(&queue.0.to_le_bytes());
+        out.extend_from_slice(&run.first().0.to_le_bytes());
+        out.extend_from_slice(&(run.span() as u32).to_le_bytes());
+        let at = out.len() as u64;
+        places.iter().for_each(|place| out.extend_from_slice(&place.to_le_bytes()));
+        at
+    });
+    let crc = checksum(0, &[&out]);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// The runs that a file's table names.
+pub(super) fn runs_of(
+    table: &[u8],
+    file: FileNumber,
+) -> Result<Vec<(TenantId, QueueId, Seq)>, Damaged> {
+    let (content, crc) = table.split_last_chunk::<4>().ok_or(Damaged)?;
+    let mut reader = Reader::new(content);
+    let magic = reader.take(TABLE_MAGIC.len())?;
+    let right = reader.u32()? <= FORMAT && long(&mut reader)? == file;
+    if !right || magic != TABLE_MAGIC || checksum(0, &[content]).to_le_bytes() != *crc {
+        return Err(Damaged);
+    }
+    let mut runs = Vec::new();
+    while reader.left() > 0 {
+        let tenant = TenantId(wide(&mut reader)?);
+        let (queue, first) = (QueueId(long(&mut reader)?), Seq(long(&mut reader)?));
+        let span = reader.u32()? as usize;
+        reader.take(4 * span)?;
+        runs.push((tenant, queue, first));
+    }
+    Ok(runs)
+}

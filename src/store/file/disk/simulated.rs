@@ -1,0 +1,3 @@
+//! A disk that loses power.
+
+pub struct SimulatedDisk;

@@ -1,0 +1,466 @@
+//! What the journal adds up to: of each tenant its queues, of each queue which messages are in it
+//! and where they lie, of each journal file how much of it is still alive. Frames are applied to it
+//! in the order of the journal, by the same code when they have just been made durable and when
+//! they are read back at a start.
+//!
+//! A record that cannot be true after those before it shows that something was lost in between. It
+//! is a [`Misfit`], told to the caller, and as much of it as makes sense is done.
+
+use std::collections::BTreeMap;
+
+use super::codec::{Entry, Reader, salt};
+use super::frame::{Frame, Standing};
+use super::run::{Places, Run};
+use crate::engine::{Recovered, RecoveredQueue};
+use crate::types::{
+    Fence, Lsn, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs,
+};
+
+/// Journal files are numbered in the order in which they are written; 1 the first.
+pub(super) type FileNumber = u64;
+
+/// A record that does not follow from what stands before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// Batches are missing.
+    #[error("tenant {tenant}: batches {from} to {to} are missing")]
+    Gap {
+        /// Whose.
+        tenant: TenantId,
+        /// The first one missing.
+        from: Lsn,
+        /// The last one missing.
+        to: Lsn,
+    },
+    /// A record cannot be carried out.
+    #[error("tenant {tenant}: a record of queue number {queue} does not fit ({what})")]
+    Record {
+        /// Whose.
+        tenant: TenantId,
+        /// Of which queue.
+        queue: QueueId,
+        /// What it was to do.
+        what: &'static str,
+    },
+    /// A record cannot be read although its frame is whole.
+    #[error("tenant {tenant}: a record cannot be read")]
+    Unreadable {
+        /// Whose.
+        tenant: TenantId,
+    },
+}
+
+/// See the module.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Index {
+    pub(super) tenants: BTreeMap<TenantId, TenantState>,
+    pub(super) files: BTreeMap<FileNumber, FileState>,
+}
+
+/// One tenant.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct TenantState {
+    pub(super) lsn: Lsn,
+    pub(super) fence: Fence,
+    pub(super) queue_id_max: QueueId,
+    pub(super) queues: BTreeMap<QueueId, QueueState>,
+}
+
+/// One queue.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct QueueState {
+    pub(super) name: QueueName,
+    pub(super) settings: QueueSettings,
+    pub(super) next_seq: Seq,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    /// Deliveries and delay of messages that were returned.
+    pub(super) returned: BTreeMap<Seq, (u32, WallMs)>,
+    pub(super) runs: BTreeMap<RunKey, Run>,
+    /// No run spans more numbers.
+    pub(super) span_max: u64,
+    /// The run that new messages, and that moved ones, are added to.
+    tail: Option<RunKey>,
+    moved_tail: Option<RunKey>,
+}
+
+pub(super) type RunKey = (Seq, FileNumber);
+
+/// One journal file.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct FileState {
+    /// Messages in it that are alive, and their bytes as `Message::size` counts.
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    /// Where its last frame ends.
+    pub(super) end: u64,
+    /// The runs in it, while it is not sealed.
+    pub(super) open: Vec<(TenantId, QueueId, Seq)>,
+}
+
+impl FileState {
+    /// What its live messages take, about. Unit: bytes.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.bytes + self.messages * super::codec::RECORD_BYTES
+    }
+}
+
+/// Where one message lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Located {
+    pub(super) seq: Seq,
+    pub(super) file: FileNumber,
+    pub(super) place: Place,
+    pub(super) attempt: u32,
+    pub(super) not_before: WallMs,
+}
+
+/// A place in a journal file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Known.
+    At(u32),
+    /// In the file's table, at this place.
+    InTable(u64),
+}
+
+impl QueueState {
+    fn new(name: QueueName, settings: QueueSettings) -> Self {
+        Self::restored(name, settings, Seq(1))
+    }
+
+    /// A queue as a checkpoint remembers it, without its messages.
+    pub(super) fn restored(name: QueueName, settings: QueueSettings, next_seq: Seq) -> Self {
+        Self {
+            name,
+            settings,
+            next_seq,
+            messages: 0,
+            bytes: 0,
+            returned: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            span_max: 0,
+            tail: None,
+            moved_tail: None,
+        }
+    }
+
+    /// The run in which the message is alive.
+    fn find(&self, seq: Seq) -> Option<RunKey> {
+        let before = self.runs.range(..=(seq, FileNumber::MAX)).rev();
+        before
+            .take_while(|((first, _), _)| first.0 + self.span_max > seq.0)
+            .find(|(_, run)| run.holds(seq))
+            .map(|(key, _)| *key)
+    }
+
+    /// Adds a message that lies in the file that is being written.
+    fn add(&mut self, file: FileNumber, seq: Seq, bytes: u64, place: u32, moved: bool) -> bool {
+        let tail = if moved { &mut self.moved_tail } else { &mut self.tail };
+        let there = tail.filter(|(_, of)| *of == file).and_then(|key| self.runs.get_mut(&key));
+        let (run, new) = match there {
+            Some(run) if run.takes(seq) => (run, false),
+            _ => {
+                *tail = Some((seq, file));
+                (self.runs.entry((seq, file)).or_insert_with(|| Run::new(seq)), true)
+            }
+        };
+        run.add(seq, bytes, place);
+        self.span_max = self.span_max.max(run.span());
+        new
+    }
+
+    /// Takes a message out of a run; one that is empty and not being added to goes.
+    fn take_out(&mut self, key: RunKey, seq: Seq, bytes: u64) {
+        let Some(run) = self.runs.get_mut(&key) else { return };
+        run.remove(seq, bytes);
+        if run.live() == 0 && matches!(run.places(), Places::Table(_)) {
+            self.runs.remove(&key);
+        }
+    }
+
+    /// Where up to `max` messages in `[from, to]` lie, ascending; those that take `bytes_max`, by
+    /// what they take on the average, are enough.
+    pub(super) fn locate(&self, from: Seq, to: Seq, max: usize, bytes_max: u64) -> Vec<Located> {
+        let mut located: Vec<Located> = Vec::new();
+        let earliest = Seq(from.0.saturating_sub(self.span_max));
+        let mut reached = Seq(0);
+        let mut bytes: u64 = 0;
+        for ((first, file), run) in self.runs.range((earliest, 0)..=(to, FileNumber::MAX)) {
+            if located.len() >= max.max(1) || bytes > bytes_max {
+                if *first > reached {
+                    break;
+                }
+            }
+            let average = run.bytes() / run.live().max(1);
+            let fit = bytes_max / average.max(1) + 1;
+            let enough = usize::try_from(fit).unwrap_or(usize::MAX).min(max.max(1));
+            for seq in run.iter_from(from).take_while(|seq| *seq <= to).take(enough) {
+                located.push(self.located(run, *file, seq));
+                bytes = bytes.saturating_add(average);
+                reached = reached.max(seq);
+            }
+        }
+        located.sort_by_key(|located| located.seq);
+        located.truncate(max.max(1));
+        located
+    }
+
+    fn located(&self, run: &Run, file: FileNumber, seq: Seq) -> Located {
+        let index = seq.0 - run.first().0;
+        let place = match run.places() {
+            Places::Here(places) => Place::At(places[index as usize]),
+            Places::Table(at) => Place::InTable(at + 4 * index),
+        };
+        let (attempt, not_before) = self.returned.get(&seq).copied().unwrap_or_default();
+        Located { seq, file, place, attempt, not_before }
+    }
+
+    /// Whether the message is alive in that file.
+    pub(super) fn is_in(&self, seq: Seq, file: FileNumber) -> bool {
+        self.find(seq).is_some_and(|(_, of)| of == file)
+    }
+
+    /// Where the live messages of one run lie.
+    pub(super) fn located_in(&self, key: RunKey) -> Vec<Located> {
+        let run = self.runs.get(&key);
+        let located = run.map(|run| run.iter_from(Seq(0)).map(|seq| self.located(run, key.1, seq)));
+        located.into_iter().flatten().collect()
+    }
+}
+
+impl Index {
+    /// Applies a frame of a file. Misfits are told; everything else is done.
+    pub(super) fn apply(
+        &mut self,
+        file: FileNumber,
+        standing: &Standing<'_>,
+        misfits: &mut Vec<Misfit>,
+    ) {
+        self.files.entry(file).or_default().end = standing.end as u64;
+        let (tenant, records, moved) = match &standing.frame {
+            Frame::Batches { tenant, first, last, records } => {
+                let state = self.tenants.entry(*tenant).or_default();
+                if *first > state.lsn.next() {
+                    let (from, to) = (state.lsn.next(), Lsn(first.0 - 1));
+                    misfits.push(Misfit::Gap { tenant: *tenant, from, to });
+                }
+                state.lsn = state.lsn.max(*last);
+                (*tenant, *records, false)
+            }
+            Frame::Moved { tenant, records } => (*tenant, *records, true),
+            Frame::Begin { .. } | Frame::End | Frame::Mark => return,
+        };
+        let salt = salt(tenant);
+        let mut reader = Reader::new(records);
+        while reader.left() > 0 {
+            let place = standing.records_at + records.len() - reader.left();
+            let Ok(entry) = reader.entry(salt) else {
+                misfits.push(Misfit::Unreadable { tenant });
+                return;
+            };
+            let done = self.apply_entry(tenant, file, entry, place as u32, moved);
+            if let Err((queue, what)) = done {
+                misfits.push(Misfit::Record { tenant, queue, what });
+            }
+        }
+    }
+
+    fn apply_entry(
+        &mut self,
+        tenant: TenantId,
+        file: FileNumber,
+        entry: Entry,
+        place: u32,
+        moved: bool,
+    ) -> Result<(), (QueueId, &'static str)> {
+        let files = &mut self.files;
+        let state = self.tenants.entry(tenant).or_default();
+        match entry {
+            Entry::FenceReserved { up_to } => state.fence = state.fence.max(up_to),
+            Entry::Created { queue, name, settings } => {
+                return state.create(files, queue, name, settings);
+            }
+            Entry::Deleted { queue } => {
+                let gone = state.queues.remove(&queue).ok_or((queue, "delete"))?;
+                gone.release(files);
+            }
+            Entry::Changed { queue, settings } => state.queue(queue, "change")?.settings = settings,
+            Entry::SeqReserved { queue, up_to } => {
+                let there = state.queue(queue, "reserve numbers")?;
+                there.next_seq = there.next_seq.max(up_to.next());
+            }
+            Entry::Published { queue, seq, bytes } => {
+                let what = if moved { "move" } else { "publish" };
+                // A queue may be deleted while its messages are moved.
+                let there = match state.queue(queue, what) {
+                    Err(_) if moved => return Ok(()),
+                    there => there?,
+                };
+                if there.store(files, (file, place), seq, bytes, moved)? {
+                    files.entry(file).or_default().open.push((tenant, queue, seq));
+                }
+            }
+            Entry::Removed { queue, seq, bytes } => {
+                let there = state.queue(queue, "remove")?;
+                there.remove(files, seq, bytes).ok_or((queue, "remove"))?;
+            }
+            Entry::Delayed { queue, seq, until, attempt } => {
+                let there = state.queue(queue, "delay")?;
+                there.find(seq).ok_or((queue, "delay"))?;
+                there.returned.insert(seq, (attempt, until));
+            }
+            Entry::Purged { queue, except } => state.queue(queue, "purge")?.purge(files, &except),
+        }
+        Ok(())
+    }
+
+    /// What an engine starts from.
+    pub(super) fn recovered(&self, tenant: TenantId) -> Recovered {
+        let Some(state) = self.tenants.get(&tenant) else { return Recovered::default() };
+        let queues = state.queues.iter().map(|(id, queue)| RecoveredQueue {
+            id: *id,
+            name: queue.name.clone(),
+            settings: queue.settings.clone(),
+            next_seq: queue.next_seq,
+            messages: queue.messages,
+            bytes: queue.bytes,
+            returned: queue.returned.iter().map(|(seq, (n, at))| (*seq, *n, *at)).collect(),
+        });
+        Recovered {
+            lsn: state.lsn,
+            fence: state.fence,
+            queue_id_max: state.queue_id_max,
+            queues: queues.collect(),
+        }
+    }
+
+    /// Where messages of a queue lie; see [`QueueState::locate`].
+    pub(super) fn queue(&self, tenant: TenantId, queue: QueueId) -> Option<&QueueState> {
+        self.tenants.get(&tenant)?.queues.get(&queue)
+    }
+
+    /// No more is written to the file: hands out its runs that have live messages, each with its
+    /// places, and forgets the others. `at` gives the place of each in the table.
+    pub(super) fn seal(
+        &mut self,
+        file: FileNumber,
+        mut put: impl FnMut(TenantId, QueueId, &Run, &[u32]) -> u64,
+    ) {
+        let Some(state) = self.files.get_mut(&file) else { return };
+        for (tenant, queue, first) in std::mem::take(&mut state.open) {
+            let there = self.tenants.get_mut(&tenant).and_then(|t| t.queues.get_mut(&queue));
+            let Some(there) = there else { continue };
+            let key = (first, file);
+            let Some(run) = there.runs.get_mut(&key) else { continue };
+            let Places::Here(places) = run.places() else { continue };
+            if run.live() == 0 {
+                there.runs.remove(&key);
+                continue;
+            }
+            let at = put(tenant, queue, run, places);
+            run.seal(at);
+        }
+    }
+}
+
+type Files = BTreeMap<FileNumber, FileState>;
+
+impl TenantState {
+    fn queue(
+        &mut self,
+        queue: QueueId,
+        what: &'static str,
+    ) -> Result<&mut QueueState, (QueueId, &'static str)> {
+        self.queues.get_mut(&queue).ok_or((queue, what))
+    }
+
+    fn create(
+        &mut self,
+        files: &mut Files,
+        queue: QueueId,
+        name: QueueName,
+        settings: QueueSettings,
+    ) -> Result<(), (QueueId, &'static str)> {
+        self.queue_id_max = self.queue_id_max.max(queue);
+        let same = self.queues.iter().find(|(_, there)| there.name == name).map(|(id, _)| *id);
+        let lost = same.and_then(|id| self.queues.remove(&id));
+        self.queues.insert(queue, QueueState::new(name, settings));
+        let Some(lost) = lost else { return Ok(()) };
+        // Its deletion was lost: two queues never have one name.
+        lost.release(files);
+        Err((queue, "create"))
+    }
+}
+
+impl QueueState {
+    /// Adds a message; answers whether that began a run.
+    fn store(
+        &mut self,
+        files: &mut Files,
+        (file, place): (FileNumber, u32),
+        seq: Seq,
+        bytes: u64,
+        moved: bool,
+    ) -> Result<bool, (QueueId, &'static str)> {
+        let there = if seq < self.next_seq { self.find(seq) } else { None };
+        if moved {
+            // It may have been removed while it was moved.
+            let Some(key) = there else { return Ok(false) };
+            self.take_out(key, seq, bytes);
+            release(files, key.1, 1, bytes);
+        } else {
+            if let Some(key) = there {
+                self.take_out(key, seq, bytes);
+                release(files, key.1, 1, bytes);
+            } else {
+                self.messages += 1;
+                self.bytes += bytes;
+            }
+            self.next_seq = self.next_seq.max(seq.next());
+        }
+        let state = files.entry(file).or_default();
+        state.messages += 1;
+        state.bytes += bytes;
+        Ok(self.add(file, seq, bytes, place, moved))
+    }
+
+    fn remove(&mut self, files: &mut Files, seq: Seq, bytes: u64) -> Option<()> {
+        let key = self.find(seq)?;
+        self.take_out(key, seq, bytes);
+        release(files, key.1, 1, bytes);
+        self.messages -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.returned.remove(&seq);
+        Some(())
+    }
+
+    /// All messages go but `kept`: the last number given is what a purge names, so that there are
+    /// none behind it.
+    fn purge(&mut self, files: &mut Files, kept: &[(Seq, u64)]) {
+        (self.messages, self.bytes) = (0, 0);
+        for ((_, file), run) in &mut self.runs {
+            let (live, bytes) = (run.live(), run.bytes());
+            run.keep_only(kept);
+            release(files, *file, live - run.live(), bytes.saturating_sub(run.bytes()));
+            self.messages += run.live();
+            self.bytes += run.bytes();
+        }
+        self.returned.retain(|seq, _| kept.binary_search_by_key(seq, |(kept, _)| *kept).is_ok());
+        self.runs.retain(|_, run| run.live() > 0 || matches!(run.places(), Places::Here(_)));
+    }
+
+    /// All of its messages are gone.
+    fn release(&self, files: &mut Files) {
+        for ((_, file), run) in &self.runs {
+            release(files, *file, run.live(), run.bytes());
+        }
+    }
+}
+
+fn release(files: &mut Files, file: FileNumber, messages: u64, bytes: u64) {
+    if let Some(state) = files.get_mut(&file) {
+        state.messages = state.messages.saturating_sub(messages);
+        state.bytes = state.bytes.saturating_sub(bytes);
+    }
+}
