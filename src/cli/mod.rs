@@ -17,6 +17,7 @@ mod publish;
 mod queue;
 mod quickstart;
 mod serve;
+mod storage;
 
 use std::process::ExitCode;
 

@@ -10,11 +10,10 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, storage};
 use crate::accounts::SqliteAccounts;
 use crate::config::{Config, Layers, Overrides};
 use crate::server::Server;
-use crate::store::MemoryStore;
 use crate::{telemetry, tls};
 
 /// Serve until SIGTERM or Ctrl-C.
@@ -72,21 +71,23 @@ impl Prepared {
 /// Everything that can be refused is refused here, before a client is served.
 pub(super) async fn prepare(config: &Config) -> Outcome<Prepared> {
     let tls = tls::server_tls(&config.tls)?;
-    let accounts = Arc::new(SqliteAccounts::open(&accounts_path(config), true).await?);
     let lock = lock(&config.data_dir)?;
+    let accounts = Arc::new(SqliteAccounts::open(&accounts_path(config), true).await?);
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         let listen = config.listen;
         Failure::new(format!("cannot listen on {listen}: {error}; give another --listen ADDR"))
     })?;
-    let store = Arc::new(MemoryStore);
+    let store = storage::open(config)?;
     let server = Server::new(listener, config, tls, Arc::clone(&accounts) as _, store).await?;
     Ok(Prepared { server, accounts, _lock: lock })
 }
 
-fn lock(data_dir: &Path) -> Outcome<File> {
+/// Takes the data folder for this process alone.
+pub(super) fn lock(data_dir: &Path) -> Outcome<File> {
     let path = data_dir.join("lock");
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(&path).map_err(|error| storage::cannot_use(data_dir, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Failure::new(format!(

@@ -22,8 +22,9 @@ section! {
     Config in "" named "" {
         /// Address and port to listen on; port 0 takes a free one. There is no plaintext listener.
         listen: SocketAddr = "127.0.0.1:4884";
-        /// Where messages are kept: "memory" loses them when the server stops.
-        store: StoreKind = "memory";
+        /// Where messages are kept: "file" is in files of data_dir; "memory" loses them when the
+        /// server stops.
+        store: StoreKind = "file";
         /// What a reply to a publish waits for where the store writes to disk: "disk" (flushed) or
         /// "os" (handed to the operating system). The memory store promises neither.
         durability: Durability = "disk";

@@ -46,7 +46,7 @@ fn problem(toml: &str, environment: &[(&str, &str)]) -> (String, String) {
 fn defaults_are_those_of_the_protocol() {
     let config = Config::default();
     assert_eq!(config.listen.to_string(), "127.0.0.1:4884");
-    assert_eq!(config.store, StoreKind::Memory);
+    assert_eq!(config.store, StoreKind::File);
     assert_eq!(config.durability, Durability::Disk);
     assert_eq!(config.accounts, AccountsKind::Sqlite);
     assert_eq!(config.data_dir, PathBuf::from("data"));

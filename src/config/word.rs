@@ -49,8 +49,10 @@ words! {
     StoreKind {
         /// In memory: they end with the server.
         Memory = "memory",
+        /// In files of the data folder.
+        File = "file",
     }
-    later { "file", "mysql" }
+    later { "mysql" }
 }
 
 words! {

@@ -6,9 +6,12 @@ use super::frame::Frames;
 use crate::engine::Batch;
 use crate::types::{Level, Lsn, TenantId};
 
-/// Batches of one tenant that come one after the other share a frame up to this length, which is
-/// far below that of a file. Unit: bytes.
+/// Batches of one tenant that come one after the other share a frame up to this length. Unit:
+/// bytes.
 const FRAME_BYTES: usize = 256 * 1024;
+
+/// The same as a part of a file, where files are small.
+const FRAMES_PER_FILE: usize = 8;
 
 /// See the module.
 #[derive(Default)]
@@ -21,11 +24,12 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Takes a batch in.
-    pub(super) fn add(&mut self, tenant: TenantId, batch: &Batch) {
+    /// Takes a batch in, for files of that length.
+    pub(super) fn add(&mut self, tenant: TenantId, batch: &Batch, file_bytes: u32) {
         self.level = self.level.max(Some(batch.level));
         let began = self.frames.starts.last().copied().unwrap_or_default();
-        let room = self.frames.bytes.len() - began < FRAME_BYTES;
+        let longest = FRAME_BYTES.min(file_bytes as usize / FRAMES_PER_FILE);
+        let room = self.frames.bytes.len() - began < longest;
         match self.ends.last_mut() {
             Some((last, lsn)) if *last == tenant && room => {
                 *lsn = batch.lsn;

@@ -19,6 +19,8 @@ mod loading;
 mod names;
 mod recovery;
 mod run;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod upkeep;
 

@@ -105,7 +105,7 @@ impl Shared {
             return;
         }
         let first = gathered.group.is_empty();
-        gathered.group.add(tenant, batch);
+        gathered.group.add(tenant, batch, self.journal.options.file_bytes);
         drop(gathered);
         if first {
             self.news.notify_all();
