@@ -34,4 +34,6 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "client")]
 pub mod tls;
+#[cfg(feature = "server")]
+pub mod torture;
 pub mod types;

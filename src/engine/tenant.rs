@@ -281,7 +281,8 @@ impl Tenant {
             return;
         }
         if let Some(record) = self.fences.reservation_due() {
-            let lsn = self.ledger.append(vec![record]);
+            // At the highest level, so that fences never go back, whatever the level of messages.
+            let lsn = self.ledger.append_at(self.config.level_max, vec![record]);
             self.fences.reserving(lsn);
         }
     }

@@ -196,25 +196,21 @@ impl Journal {
         debug_assert!(from == bytes.len() && misfits.is_empty(), "{misfits:?}");
     }
 
-    /// Makes a file ready to be the one after that at hand; an error leaves nothing behind.
+    /// Makes a file ready to be the one after that at hand. It gets its name when it is ready, in
+    /// the place of one that has it, so that an error or a crash leaves that as it was.
     pub(super) fn prepare(
         disk: &dyn Disk,
         options: Options,
         number: FileNumber,
         spare: Option<FileNumber>,
     ) -> io::Result<Arc<dyn DiskFile>> {
-        let name = names::journal(number);
+        let name = names::spare(spare.unwrap_or(number));
         let prepare = || {
-            let file = match spare {
-                Some(spare) => {
-                    disk.rename(&names::spare(spare), &name)?;
-                    disk.open(&name)?
-                }
-                None => disk.create(&name)?,
-            };
+            let file = if spare.is_some() { disk.open(&name)? } else { disk.create(&name)? };
             file.allocate(u64::from(options.file_bytes))?;
             file.write_at(&file_header(number, options.file_bytes), 0)?;
             file.sync()?;
+            disk.rename(&name, &names::journal(number))?;
             disk.sync_names()?;
             Ok(file)
         };

@@ -19,6 +19,7 @@ mod loading;
 mod names;
 mod recovery;
 mod run;
+pub mod stepped;
 #[cfg(test)]
 mod tests;
 mod threads;

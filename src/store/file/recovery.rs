@@ -75,6 +75,8 @@ pub(super) struct Recovery {
     replayed: Vec<FileNumber>,
     /// The last file that was written, and where it ends.
     last: Option<(FileNumber, u32)>,
+    /// Up to where that file is known to have been flushed.
+    flushed: u32,
     inventory: Inventory,
 }
 
@@ -118,6 +120,7 @@ impl Recovery {
             position,
             replayed: Vec::new(),
             last: None,
+            flushed: 0,
             inventory,
         };
         recovery.replay(disk)?;
@@ -176,11 +179,13 @@ impl Recovery {
     /// a next one.
     fn replay_file(&mut self, file: &JournalFile, end: Option<u32>) -> Ended {
         self.replayed.push(file.number);
+        self.flushed = 0;
         let mut reader = FileReader { file, at: FILE_HEADER_BYTES, end };
         let mut ended = Ended::Torn;
         loop {
             match reader.next() {
                 Next::Frame(standing) => {
+                    self.flushed = self.flushed.max(standing.flushed);
                     if standing.frame == Frame::End {
                         ended = Ended::ByItself;
                     }
@@ -308,20 +313,26 @@ impl Recovery {
         Ok(journal)
     }
 
-    /// What was read may not have been flushed when the process before ended: it is, before
-    /// anything is built on it.
+    /// What was read may not be on the disk: it is, before anything is built on it. It is written
+    /// again for that, from where it is known to have been flushed: where a flush failed, the
+    /// operating system takes what was to be flushed for clean, and a flush alone does nothing.
     fn flush_replayed(&self, disk: &dyn Disk) -> io::Result<()> {
-        for number in self.replayed.iter().filter(|n| self.inventory.journals.contains(n)) {
-            disk.open(&names::journal(*number))?.sync()?;
+        let Some((number, end)) = self.last else { return Ok(()) };
+        if !self.inventory.journals.contains(&number) {
+            return Ok(());
         }
-        Ok(())
+        let file = disk.open(&names::journal(number))?;
+        let mut again = vec![0; end.saturating_sub(self.flushed) as usize];
+        file.read_at(&mut again, u64::from(self.flushed))?;
+        file.write_at(&again, u64::from(self.flushed))?;
+        file.sync()
     }
 
     /// Removes what a crash left half done. Answers the spare files.
     fn tidy(&self, disk: &dyn Disk, position: FileNumber) -> io::Result<Vec<FileNumber>> {
         let mut spares: Vec<FileNumber> = self.inventory.spares.iter().copied().collect();
-        for number in self.inventory.journals.range(position..) {
-            // It was made ready, and nothing was written to it.
+        for number in self.inventory.journals.range(position + 1..) {
+            // It was made ready, and nothing was written to it. The one before it is replaced.
             disk.rename(&names::journal(*number), &names::spare(*number))?;
             if !spares.contains(number) {
                 spares.push(*number);

@@ -41,6 +41,8 @@ struct State {
     random: u64,
     /// The run of a process that may use the disk.
     run: u64,
+    /// That run was cut off.
+    gone: bool,
     files: BTreeMap<FileId, SimulatedFile>,
     file_max: FileId,
     names: BTreeMap<String, FileId>,
@@ -89,6 +91,7 @@ impl SimulatedDisk {
     pub fn mount(&self) -> Arc<dyn Disk> {
         let mut state = self.lock();
         state.run += 1;
+        state.gone = false;
         let run = state.run;
         drop(state);
         self.released.notify_all();
@@ -115,6 +118,11 @@ impl SimulatedDisk {
     pub fn cut_after(&self, operations: u64) {
         let mut state = self.lock();
         state.cut_at = Some(state.operations + operations);
+    }
+
+    /// Whether the run that mounted it last can still use it.
+    pub fn is_of_use(&self) -> bool {
+        !self.lock().gone
     }
 
     /// Changes so far.
@@ -227,6 +235,7 @@ impl State {
         self.operations += 1;
         if self.cut_at.is_some_and(|at| self.operations >= at) {
             self.run += 1;
+            self.gone = true;
             self.cut_at = None;
             return Err(());
         }
