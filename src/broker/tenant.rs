@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::clock::Clock;
@@ -22,6 +23,8 @@ pub struct HostedTenant {
     id: TenantId,
     store: Arc<dyn Store>,
     clock: Clock,
+    /// Where reads of the store run; the store tells its news from threads of its own.
+    runtime: Handle,
     state: Mutex<State>,
     /// Told when the engine's next deadline came nearer.
     deadline_moved: Notify,
@@ -53,6 +56,7 @@ impl HostedTenant {
             id,
             store,
             clock,
+            runtime: Handle::current(),
             state: Mutex::new(State {
                 engine,
                 limits,
@@ -196,7 +200,7 @@ impl HostedTenant {
 
     fn load(self: &Arc<Self>, load: Load) {
         let tenant = Arc::clone(self);
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let ticket = load.ticket;
             let messages = match tenant.store.load(tenant.id, load).await {
                 Ok(messages) => Some(messages),

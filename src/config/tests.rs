@@ -183,7 +183,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
 #[test]
 fn everything_wrong_is_told_at_once_with_its_source() {
     let case = case(
-        "listen = 4884\nstor = 'memory'\nstore = 'file'\naccounts = 'mysql'\n\
+        "listen = 4884\nstor = 'memory'\nstore = 'mysql'\naccounts = 'mysql'\n\
          tls.client_auth = 'maybe'\nlimits.max_connections = 0\nlimits.write_timeout = 10\n\
          limits.max_message_bytes = '4 MiB'\nlimits.allow_cidrs = ['10.0.0.1/8']\n\
          auth.argon2.memory_kib = 8\ndata_dir = ''",
@@ -211,7 +211,7 @@ fn everything_wrong_is_told_at_once_with_its_source() {
         ]
     );
     let message = |key: &str| told[key].message.as_str();
-    assert_eq!(message("store"), "this version does not have \"file\" yet; write \"memory\"");
+    assert_eq!(message("store"), "this version does not have \"mysql\" yet; write \"memory\" or \"file\"");
     assert_eq!(message("accounts"), "this version does not have \"mysql\" yet; write \"sqlite\"");
     assert_eq!(message("limits.max_connections"), "must be between 1 and 1000000");
     assert_eq!(message("tls.client_auth"), "expected \"off\" or \"optional\" or \"required\"");

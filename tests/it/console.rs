@@ -94,7 +94,9 @@ impl Terminal {
         if command.starts_with("pkill") {
             // The page's own server alone, whatever else runs on this machine.
             let mut server = self.server.take().expect("a server to stop");
-            let _ = Command::new("kill").arg(server.id().to_string()).status();
+            let signal = command.split_whitespace().nth(1).expect("a signal");
+            let id = server.id().to_string();
+            let _ = Command::new("kill").args([signal, &id]).status();
             eventually("the server's end", || server.try_wait().unwrap());
             return Vec::new();
         }

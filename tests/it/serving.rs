@@ -56,7 +56,7 @@ fn a_mistake_in_the_configuration_is_named_with_what_was_meant() {
     refused(&output, &["GMQ_LIMITS__MAX_QUEUE", "did you mean GMQ_LIMITS__MAX_QUEUES?"]);
     let path = home.path("gmq.toml");
     let file = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("lisen = \"127.0.0.1:1\"\nstore = \"file\"\n{file}")).unwrap();
+    fs::write(&path, format!("lisen = \"127.0.0.1:1\"\nstore = \"mysql\"\n{file}")).unwrap();
     let mut check = gmq();
     check.args(["config", "check", "--config"]).arg(&path);
     let output = run(check, "");
