@@ -211,7 +211,10 @@ fn everything_wrong_is_told_at_once_with_its_source() {
         ]
     );
     let message = |key: &str| told[key].message.as_str();
-    assert_eq!(message("store"), "this version does not have \"mysql\" yet; write \"memory\" or \"file\"");
+    assert_eq!(
+        message("store"),
+        "this version does not have \"mysql\" yet; write \"memory\" or \"file\""
+    );
     assert_eq!(message("accounts"), "this version does not have \"mysql\" yet; write \"sqlite\"");
     assert_eq!(message("limits.max_connections"), "must be between 1 and 1000000");
     assert_eq!(message("tls.client_auth"), "expected \"off\" or \"optional\" or \"required\"");

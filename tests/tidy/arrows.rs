@@ -4,7 +4,7 @@ use crate::source::{self, Fault, Source};
 use crate::{fault_lines, hold};
 
 /// Each room with the rooms it may use besides itself.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("types", &[]),
     ("protocol", &["types"]),
     ("engine", &["types"]),
@@ -15,6 +15,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("config", &["types"]),
     ("telemetry", &["config", "types"]),
     ("client", &["protocol", "tls", "types"]),
+    ("torture", &["client", "engine", "store", "types"]),
     ("broker", &["engine", "store", "types"]),
     ("command", &["auth", "broker", "engine", "protocol", "types"]),
     (
@@ -48,6 +49,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "store",
             "telemetry",
             "tls",
+            "torture",
             "types",
         ],
     ),

@@ -337,4 +337,3 @@ impl<'a> Reader<'a> {
         Ok(properties)
     }
 }
-

@@ -12,9 +12,7 @@ use super::codec::{Entry, Reader, salt};
 use super::frame::{Frame, Standing};
 use super::run::{Places, Run};
 use crate::engine::{Recovered, RecoveredQueue};
-use crate::types::{
-    Fence, Lsn, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs,
-};
+use crate::types::{Fence, Lsn, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs};
 
 /// Journal files are numbered in the order in which they are written; 1 the first.
 pub(super) type FileNumber = u64;
@@ -187,10 +185,9 @@ impl QueueState {
         let mut reached = Seq(0);
         let mut bytes: u64 = 0;
         for ((first, file), run) in self.runs.range((earliest, 0)..=(to, FileNumber::MAX)) {
-            if located.len() >= max.max(1) || bytes > bytes_max {
-                if *first > reached {
-                    break;
-                }
+            let enough = located.len() >= max.max(1) || bytes > bytes_max;
+            if enough && *first > reached {
+                break;
             }
             let average = run.bytes() / run.live().max(1);
             let fit = bytes_max / average.max(1) + 1;

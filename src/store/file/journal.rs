@@ -82,6 +82,20 @@ impl Journal {
         })
     }
 
+    /// A journal of which nothing but messages is read.
+    pub(super) fn read_only(disk: Arc<dyn Disk>, index: Index) -> Self {
+        let latched = Some("it is only read".to_owned());
+        let writing = Writing { number: 0, file: Arc::new(NoFile), at: 0, flushed: 0, latched };
+        Self {
+            disk,
+            options: Options { file_bytes: 0 },
+            index: Mutex::new(index),
+            upkeep: Mutex::default(),
+            writing: Mutex::new(writing),
+            rotated: AtomicBool::new(false),
+        }
+    }
+
     /// Writes the frames from `first` on, as many as fit into one file, flushes them where that is
     /// asked for, and applies them. Answers which frame is next.
     pub(super) fn write(
@@ -142,12 +156,6 @@ impl Journal {
     /// Why nothing is written any more, if so.
     pub(super) fn latched(&self) -> Option<String> {
         lock(&self.writing).latched.clone()
-    }
-
-    /// The file at hand, and how far it is filled. Unit: bytes.
-    pub(super) fn position(&self) -> (FileNumber, u32) {
-        let writing = lock(&self.writing);
-        (writing.number, writing.at)
     }
 
     /// How many of the frames from `first` on fit into the file at hand: the first that does not.
@@ -218,6 +226,27 @@ impl Journal {
             // What is half made is of no use; if it cannot be removed, a start will do it.
             let _ = disk.remove(&name);
         })
+    }
+}
+
+/// What a journal that is only read has at hand.
+struct NoFile;
+
+impl DiskFile for NoFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+    fn read_at(&self, _into: &mut [u8], _at: u64) -> io::Result<()> {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+    fn write_at(&self, _bytes: &[u8], _at: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn allocate(&self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 

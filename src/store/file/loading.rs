@@ -2,6 +2,7 @@
 //! disk is read: a file may be given up and used anew meanwhile, so each record is checked to be
 //! the one that was looked for, and where it is not, the index is asked again.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::index::{FileNumber, Located, Place};
 use super::journal::{Journal, lock};
 use super::names;
 use crate::engine::{Load, StoredMessage};
-use crate::types::{QueueId, Seq, TenantId};
+use crate::types::{Message, QueueId, Seq, TenantId};
 
 /// Places that lie no further apart are read in one go. Unit: bytes.
 const GAP_BYTES: u32 = 16 * 1024;
@@ -90,22 +91,24 @@ impl Journal {
         bytes: &mut u64,
     ) -> io::Result<bool> {
         let file = group[0].file;
-        let places = self.places(file, group);
-        let mut records = places.as_ref().ok().map(|places| self.records(file, places));
+        let places = self.places(file, group).unwrap_or_default();
+        let mut records = self.records(file, &places).ok();
+        let mut found: Option<BTreeMap<Seq, Message>> = None;
         for (index, located) in group.iter().enumerate() {
             let read = match &mut records {
-                Some(Ok(records)) => records.message(tenant, load.queue, located.seq, index),
-                _ => Ok(None),
+                Some(records) if index < places.len() => {
+                    records.message(tenant, load.queue, located.seq, index)?
+                }
+                _ => None,
             };
-            let read = match read? {
-                Some(read) => Some(read),
-                None => self.search(tenant, load.queue, located)?,
-            };
-            let Some(message) = read else {
-                if self.is_at(tenant, load.queue, located) {
-                    let at = places.as_ref().ok().map_or(0, |places| u64::from(places[index]));
-                    let (file, seq) = (names::journal(file), located.seq);
-                    let queue = load.queue;
+            let Some(message) = read.or_else(|| {
+                // It is not where the index has it: look for it, and for all behind it.
+                let search = || self.search(tenant, load.queue, file, &group[index..]);
+                found.get_or_insert_with(search).remove(&located.seq)
+            }) else {
+                if self.is_alive(tenant, load.queue, located.seq, file) {
+                    let at = places.get(index).map_or(0, |place| u64::from(*place));
+                    let (file, queue, seq) = (names::journal(file), load.queue, located.seq);
                     loaded.damaged.push(DamagedMessage { file, at, tenant, queue, seq });
                 }
                 continue;
@@ -124,38 +127,31 @@ impl Journal {
         Ok(false)
     }
 
-    fn is_at(&self, tenant: TenantId, queue: QueueId, located: &Located) -> bool {
-        self.is_alive(tenant, queue, located.seq, located.file)
-    }
-
-    /// The message is not where the index has it: looks for it in the whole file.
+    /// Those of `wanted` that stand anywhere in the file.
     fn search(
         &self,
         tenant: TenantId,
         queue: QueueId,
-        located: &Located,
-    ) -> io::Result<Option<crate::types::Message>> {
-        if !self.is_at(tenant, queue, located) {
-            return Ok(None);
-        }
-        let content = match self.content(located.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            content => content?,
-        };
+        file: FileNumber,
+        wanted: &[Located],
+    ) -> BTreeMap<Seq, Message> {
+        let mut found = BTreeMap::new();
+        let Ok(content) = self.content(file) else { return found };
         let mut at = 0;
-        while let Some(standing) = next_frame(&content, located.file, at) {
+        while let Some(standing) = next_frame(&content, file, at) {
             at = standing.end;
-            let (Frame::Batches { tenant: of, records, .. } | Frame::Moved { tenant: of, records }) =
-                standing.frame
-            else {
-                continue;
+            let (of, records) = match standing.frame {
+                Frame::Batches { tenant, records, .. } | Frame::Moved { tenant, records } => {
+                    (tenant, records)
+                }
+                Frame::Begin { .. } | Frame::End | Frame::Mark => continue,
             };
-            let found = if of == tenant { find_message(records, of, queue, located.seq) } else { None };
-            if found.is_some() {
-                return Ok(found);
+            if of == tenant {
+                let wanted = |seq: Seq| wanted.binary_search_by_key(&seq, |l| l.seq).is_ok();
+                find_messages(records, of, queue, wanted, &mut found);
             }
         }
-        Ok(None)
+        found
     }
 
     /// All of a journal file.
@@ -208,36 +204,39 @@ impl Journal {
         places: &'a [u32],
     ) -> io::Result<Records<'a>> {
         let file = self.disk.open(&names::journal(file))?;
-        let length = u32::try_from(file.len()?).unwrap_or(u32::MAX);
+        let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
         Ok(Records { file, length, places, start: 0, window: Vec::new() })
     }
 }
 
 fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let mut content = vec![0; length];
     file.read_at(&mut content, 0)?;
     Ok(content)
 }
 
-fn find_message(
+fn find_messages(
     records: &[u8],
     tenant: TenantId,
     queue: QueueId,
-    seq: Seq,
-) -> Option<crate::types::Message> {
+    wanted: impl Fn(Seq) -> bool,
+    found: &mut BTreeMap<Seq, Message>,
+) {
     let salt = salt(tenant);
     let mut reader = Reader::new(records);
     while reader.left() > 0 {
         let mut here = reader.clone();
-        reader.entry(salt).ok()?;
-        if let Ok((of, found, message)) = here.message(salt)
-            && (of, found) == (queue, seq)
+        if reader.entry(salt).is_err() {
+            return;
+        }
+        if let Ok((of, seq, message)) = here.message(salt)
+            && of == queue
+            && wanted(seq)
         {
-            return Some(message);
+            found.insert(seq, message);
         }
     }
-    None
 }
 
 /// Where the places of sealed files are.
@@ -293,7 +292,7 @@ impl Records<'_> {
         queue: QueueId,
         seq: Seq,
         index: usize,
-    ) -> io::Result<Option<crate::types::Message>> {
+    ) -> io::Result<Option<Message>> {
         let Some(record) = self.record(index)? else { return Ok(None) };
         let read = Reader::new(record).message(salt(tenant));
         Ok(read.ok().filter(|(of, found, _)| (*of, *found) == (queue, seq)).map(|(.., m)| m))

@@ -48,7 +48,9 @@ pub enum OpenError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// A newer version wrote it.
-    #[error("{file} has format {format}, and this version reads formats up to {FORMAT}: start the version of gmq that wrote it, or a later one")]
+    #[error(
+        "{file} has format {format}, and this version reads formats up to {FORMAT}: start the version of gmq that wrote it, or a later one"
+    )]
     Newer {
         /// The file.
         file: String,
@@ -56,7 +58,9 @@ pub enum OpenError {
         format: u32,
     },
     /// Without that file nothing can be known.
-    #[error("{file} is {what}: restore the store from a backup, or move the whole folder away to begin anew")]
+    #[error(
+        "{file} is {what}: restore the store from a backup, or move the whole folder away to begin anew"
+    )]
     Lost {
         /// The file.
         file: String,
@@ -77,7 +81,7 @@ pub(super) struct Recovery {
     last: Option<(FileNumber, u32)>,
     /// Up to where that file is known to have been flushed.
     flushed: u32,
-    inventory: Inventory,
+    pub(super) inventory: Inventory,
 }
 
 /// The files that are there.
@@ -240,7 +244,7 @@ impl Recovery {
         }
         let name = names::journal(number);
         let file = disk.open(&name)?;
-        let mut content = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
+        let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
         file.read_at(&mut content, 0)?;
         let header = content.get(..FILE_HEADER_BYTES).map(read_file_header);
         match header {
@@ -378,7 +382,7 @@ impl Recovery {
 
 fn copy(disk: &dyn Disk, from: &str, to: &str) -> io::Result<()> {
     let file = disk.open(from)?;
-    let mut content = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
+    let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
     file.read_at(&mut content, 0)?;
     let copy = disk.create(to)?;
     copy.write_at(&content, 0)?;
@@ -487,7 +491,7 @@ fn read_checkpoint(
     let mut best: Option<(Index, FileNumber)> = None;
     for name in &inventory.checkpoints {
         let file = disk.open(name)?;
-        let mut content = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
+        let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
         file.read_at(&mut content, 0)?;
         match checkpoint::decode(&content) {
             Ok((index, position)) => {

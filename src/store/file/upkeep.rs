@@ -280,7 +280,13 @@ impl Journal {
         Ok(complete)
     }
 
-    pub(super) fn is_alive(&self, tenant: TenantId, queue: QueueId, seq: Seq, file: FileNumber) -> bool {
+    pub(super) fn is_alive(
+        &self,
+        tenant: TenantId,
+        queue: QueueId,
+        seq: Seq,
+        file: FileNumber,
+    ) -> bool {
         let index = lock(&self.index);
         index.queue(tenant, queue).is_some_and(|queue| queue.is_in(seq, file))
     }
@@ -307,9 +313,8 @@ impl Upkeep {
     ) -> io::Result<()> {
         let spare = self.spares.pop();
         let prepared = Journal::prepare(disk, options, number, spare);
-        self.full = prepared
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        self.full =
+            prepared.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
         self.next = Some((number, prepared?));
         Ok(())
     }

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::engine::{Delivery, Recovered};
-use crate::types::{
-    ConnectionId, Content, Level, Monotonic, Now, QueueName, Seq, Tag, WallMs,
-};
+use crate::types::{ConnectionId, Content, Level, Monotonic, Now, QueueName, Seq, Tag, WallMs};
 
 /// A message, by the number that is its content.
 pub(super) type Id = u64;
@@ -151,12 +149,7 @@ impl Oracle {
     }
 
     /// A message is delivered.
-    pub(super) fn delivered(
-        &mut self,
-        to: ConnectionId,
-        delivery: &Delivery,
-        now: Now,
-    ) -> Checked {
+    pub(super) fn delivered(&mut self, to: ConnectionId, delivery: &Delivery, now: Now) -> Checked {
         self.delivered += 1;
         let id = id_of(&delivery.message.content)?;
         self.note_seq(id, delivery.seq)?;

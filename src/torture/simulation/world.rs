@@ -457,12 +457,7 @@ impl World {
         Ok(())
     }
 
-    fn answered(
-        &mut self,
-        asked: Asked,
-        result: Result<Reply, Refusal>,
-        at_once: bool,
-    ) -> Outcome {
+    fn answered(&mut self, asked: Asked, result: Result<Reply, Refusal>, at_once: bool) -> Outcome {
         let open = matches!(result, Err(Refusal::StorageUnavailable));
         match (asked, result) {
             (Asked::Publish { ids, level }, Ok(Reply::Published { seqs, .. })) => {

@@ -66,7 +66,7 @@ impl Disk for Folder {
 }
 
 impl DiskFile for File {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

@@ -30,7 +30,7 @@ pub trait Disk: Send + Sync {
 /// An open file. Its name may change meanwhile.
 pub trait DiskFile: Send + Sync {
     /// Its length. Unit: bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
     /// Fills `into` from `at` on; an error if the file ends before.
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `at`.

@@ -438,7 +438,7 @@ impl Disk for Mounted {
 }
 
 impl DiskFile for Open {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         let state = self.disk.of_run(self.run)?;
         Ok(state.files.get(&self.file).map_or(0, |file| file.visible.len() as u64))
     }

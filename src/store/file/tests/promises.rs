@@ -97,8 +97,8 @@ impl Disk for Faulty {
 }
 
 impl DiskFile for FaultyFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
     }
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
         self.file.read_at(into, at)
