@@ -18,6 +18,8 @@ mod queue;
 mod quickstart;
 mod serve;
 mod storage;
+mod store;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,8 @@ enum Command {
     Queue(queue::Queue),
     Ping(connect::Ping),
     Bench(bench::Bench),
+    Store(store::Store),
+    Torture(torture::Torture),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -85,6 +89,8 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Queue(command) => queue::run(command).await,
         Command::Ping(command) => connect::ping(command).await,
         Command::Bench(command) => bench::run(command).await,
+        Command::Store(command) => store::run(command).await,
+        Command::Torture(command) => torture::run(command).await,
         Command::Completions(command) => manual::completions(command),
         Command::Man(command) => manual::man(command),
     }

@@ -46,9 +46,12 @@ pub(super) fn load_config(file: &Path, listen: Option<SocketAddr>) -> Outcome<Co
     Ok(Config::load(&Layers::new(Some(file), Overrides { listen }))?)
 }
 
+/// The accounts in the data folder.
+pub(super) const ACCOUNTS: &str = "accounts.db";
+
 /// Where the accounts are.
 pub(super) fn accounts_path(config: &Config) -> PathBuf {
-    config.data_dir.join("accounts.db")
+    config.data_dir.join(ACCOUNTS)
 }
 
 /// A server with what it holds while it runs.

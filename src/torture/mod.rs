@@ -1,5 +1,7 @@
 //! Crash tests that ship with the program. [`simulation`] runs the engine and the file store on a
 //! simulated disk that loses power, fails and fills up, with an oracle that knows what was
-//! confirmed; everything in it follows from a seed. Called by `gmq torture` and by the tests.
+//! confirmed; everything in it follows from a seed. [`processes`] kills a real server under load, on
+//! a real disk. Called by `gmq torture` and by the tests.
 
+pub mod processes;
 pub mod simulation;

@@ -26,6 +26,11 @@ impl SqliteAccounts {
         Ok(Self { pool: open::open(path, migrate).await? })
     }
 
+    /// Copies all accounts, as they are at one moment, into a file that does not exist yet.
+    pub async fn copy_to(&self, path: &Path) -> Result<(), AccountsError> {
+        open::copy(&self.pool, path).await
+    }
+
     /// Closes the file in order.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -30,6 +30,17 @@ pub(super) async fn open(path: &Path, migrate: bool) -> Result<SqlitePool, Accou
     Ok(pool)
 }
 
+/// Copies the database, as it is at one moment, into a file that does not exist yet.
+pub(super) async fn copy(pool: &SqlitePool, path: &Path) -> Result<(), AccountsError> {
+    let name = path.to_str().ok_or_else(|| AccountsError::Files {
+        path: path.to_owned(),
+        reason: std::io::ErrorKind::InvalidFilename.into(),
+    })?;
+    sqlx::query("VACUUM INTO ?").bind(name).execute(pool).await?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(|reason| AccountsError::Files { path: path.to_owned(), reason })
+}
+
 /// The folder 0700 and the file 0600, before anything is in them.
 fn protect(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {

@@ -8,6 +8,7 @@
 //! [`recovery`] starts on what is there. [`frame`], [`codec`] and [`checkpoint`] are the bytes,
 //! [`disk`] what they lie on.
 
+mod backup;
 mod check;
 mod checkpoint;
 mod codec;
@@ -29,6 +30,7 @@ mod upkeep;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use self::backup::backup;
 pub use self::check::{Contents, FileContents, QueueContents, check, stat};
 pub use self::index::Misfit;
 pub use self::journal::Options as JournalOptions;

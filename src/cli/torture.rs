@@ -1,0 +1,94 @@
+//! `gmq torture`: the crash tests on the user's own disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Failure, Outcome};
+use crate::torture::processes;
+use crate::torture::simulation::{self, Tally};
+
+/// Crash gmq on this machine's disk, again and again, and see that nothing confirmed is lost.
+///
+/// First a server is simulated whose disk loses power at any write, fails and fills up; then a
+/// real one is started in the folder, killed under load over TLS and started again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  gmq torture --dir /var/lib/gmq-torture --cycles 100")]
+pub(super) struct Torture {
+    /// A folder that does not exist yet, on the disk to be tried; it is removed if all is well.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// How often the real server is killed.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    cycles: u64,
+    /// How many simulated lives.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    lives: u64,
+    /// The seed of the first one.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+pub(super) async fn run(command: Torture) -> Outcome {
+    let Torture { dir, cycles, lives, seed } = command;
+    if dir.exists() {
+        let dir = dir.display();
+        return Err(Failure::new(format!("{dir} exists already; give a folder that does not")));
+    }
+    let tally = tokio::task::spawn_blocking(move || simulate(seed, lives)).await??;
+    println!(
+        "{lives} simulated lives: {} power cuts, {} kills, {} starts cut off, {} faults of the \
+         disk; {} messages and {} acks confirmed, none lost.",
+        tally.power_cuts, tally.kills, tally.cut_starts, tally.faults, tally.confirmed, tally.acked
+    );
+    if cycles == 0 {
+        return Ok(());
+    }
+    let program = std::env::current_exe()?;
+    init(&program, &dir)?;
+    let bar = bar("kills of a real server", cycles);
+    let report = processes::run(&program, &dir, cycles, |done| bar.set_position(done)).await;
+    bar.finish_and_clear();
+    let report = report.map_err(|error| {
+        Failure::new(format!("{error}; what the server left is in {}", dir.display()))
+    })?;
+    println!(
+        "{} kills of a real server under load: {} messages and {} acks confirmed, none lost; {} \
+         messages came more than once, as they may after a crash.",
+        report.kills, report.confirmed, report.acked, report.repeated
+    );
+    fs::remove_dir_all(&dir)?;
+    println!("Verdict: sound.");
+    Ok(())
+}
+
+fn simulate(seed: u64, lives: u64) -> Outcome<Tally> {
+    let bar = bar("simulated lives", lives);
+    let mut total = Tally::default();
+    for life in 0..lives {
+        total += simulation::run(seed.wrapping_add(life))?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(total)
+}
+
+fn init(program: &Path, dir: &Path) -> Outcome {
+    let output = std::process::Command::new(program).arg("init").arg(dir).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(Failure::new(said.trim().trim_start_matches("gmq: ")))
+}
+
+fn bar(what: &'static str, length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg}: {pos}/{len} {wide_bar} {eta}");
+    let bar = ProgressBar::new(length).with_message(what);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
