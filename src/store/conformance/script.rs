@@ -10,7 +10,7 @@ use crate::types::{
 };
 
 /// See the module.
-pub(super) struct Script {
+pub(crate) struct Script {
     random: u64,
     level: Level,
     batches: Vec<Batch>,
@@ -19,13 +19,13 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(seed: u64, level: Level) -> Self {
+    pub(crate) fn new(seed: u64, level: Level) -> Self {
         let random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         Self { random, level, batches: Vec::new(), images: vec![Image::default()] }
     }
 
     /// What stands after that many batches.
-    pub(super) fn image(&self, batches: u64) -> Option<&Image> {
+    pub(crate) fn image(&self, batches: u64) -> Option<&Image> {
         self.images.get(usize::try_from(batches).ok()?)
     }
 
@@ -37,7 +37,7 @@ impl Script {
     }
 
     /// The next batch.
-    pub(super) fn next(&mut self) -> &Batch {
+    pub(crate) fn next(&mut self) -> &Batch {
         let mut image = self.images.last().unwrap().clone();
         let lsn = image.lsn.next();
         let mut records = Vec::new();

@@ -22,7 +22,7 @@ pub struct Options {
     pub file_bytes: u32,
 }
 
-/// Room that is kept at the end of each file for its last frame. Unit: bytes.
+/// Room that is kept at the end of each file for a mark and for its last frame. Unit: bytes.
 const END_BYTES: usize = 64;
 
 /// Why frames were not written.
@@ -48,6 +48,8 @@ pub(super) struct Journal {
 struct Writing {
     number: FileNumber,
     file: Arc<dyn DiskFile>,
+    /// Its length; less than that of others if the disk was full when it was made.
+    length: u32,
     /// Where the next frame goes.
     at: u32,
     /// Everything before is flushed.
@@ -63,11 +65,11 @@ impl Journal {
         options: Options,
         index: Index,
         upkeep: Upkeep,
-        (number, file): (FileNumber, Arc<dyn DiskFile>),
+        (number, file, length): (FileNumber, Arc<dyn DiskFile>, u32),
         previous_end: Option<u32>,
     ) -> io::Result<Self> {
         let at = FILE_HEADER_BYTES as u32;
-        let mut writing = Writing { number, file, at, flushed: at, latched: None };
+        let mut writing = Writing { number, file, length, at, flushed: at, latched: None };
         if let Some(previous_end) = previous_end {
             writing.begin(previous_end)?;
         }
@@ -85,7 +87,8 @@ impl Journal {
     /// A journal of which nothing but messages is read.
     pub(super) fn read_only(disk: Arc<dyn Disk>, index: Index) -> Self {
         let latched = Some("it is only read".to_owned());
-        let writing = Writing { number: 0, file: Arc::new(NoFile), at: 0, flushed: 0, latched };
+        let writing =
+            Writing { number: 0, file: Arc::new(NoFile), length: 0, at: 0, flushed: 0, latched };
         Self {
             disk,
             options: Options { file_bytes: 0 },
@@ -110,6 +113,9 @@ impl Journal {
         if end == first {
             self.rotate(&mut writing)?;
             end = self.fitting(&writing, frames, first);
+            if end == first && writing.length < self.options.file_bytes {
+                return Err(WriteError::NoRoom);
+            }
             if end == first {
                 return Err(writing.latch(&io::Error::other("a batch is larger than a file")));
             }
@@ -141,7 +147,9 @@ impl Journal {
         frames.put_mark();
         let mut writing = lock(&self.writing);
         writing.check()?;
-        if writing.flushed != writing.at || self.fitting(&writing, &frames, 0) == 0 {
+        let room = (writing.length - writing.at) as usize;
+        // A mark after the last frame that fits; the file's own end needs no mark.
+        if writing.flushed != writing.at || room < END_BYTES / 2 + frames.bytes.len() {
             return Ok(());
         }
         frames.finish(0, 1, writing.number, writing.flushed);
@@ -160,7 +168,7 @@ impl Journal {
 
     /// How many of the frames from `first` on fit into the file at hand: the first that does not.
     fn fitting(&self, writing: &Writing, frames: &Frames, first: usize) -> usize {
-        let room = (self.options.file_bytes - writing.at) as usize;
+        let room = (writing.length - writing.at) as usize;
         let room = room.saturating_sub(END_BYTES);
         let start = frames.range(first).start;
         let fits = |index: &usize| frames.range(*index).end - start <= room;
@@ -187,7 +195,8 @@ impl Journal {
         }
         self.rotated.store(true, Ordering::Relaxed);
         let at = FILE_HEADER_BYTES as u32;
-        *writing = Writing { number, file: next, at, flushed: at, latched: None };
+        let length = self.options.file_bytes;
+        *writing = Writing { number, file: next, length, at, flushed: at, latched: None };
         writing.begin(previous_end).map_err(|error| writing.latch(&error))
     }
 

@@ -50,6 +50,15 @@ pub(super) struct Loaded {
     pub(super) damaged: Vec<DamagedMessage>,
 }
 
+/// How far a group was read.
+enum Read {
+    All,
+    /// As much as was asked for.
+    Enough,
+    /// This one was removed, or moved into another file, meanwhile.
+    Changed(Seq),
+}
+
 impl Journal {
     /// The messages that are asked for, as far as they can be read; there may be fewer than
     /// asked for, but none only if there are none.
@@ -57,20 +66,25 @@ impl Journal {
         let mut loaded = Loaded::default();
         let mut bytes = 0;
         let mut from = load.from_seq;
-        loop {
+        'located: loop {
             let located = self.locate(tenant, load, from);
-            let Some(last) = located.last().map(|located| located.seq) else { return Ok(loaded) };
             for group in located.chunk_by(|a, b| a.file == b.file) {
-                let full = self.load_group(tenant, load, group, &mut loaded, &mut bytes)?;
-                if full {
-                    return Ok(loaded);
+                match self.load_group(tenant, load, group, &mut loaded, &mut bytes)? {
+                    Read::All => {}
+                    Read::Enough => return Ok(loaded),
+                    // Nothing behind it may be given without it: where is it now?
+                    Read::Changed(_) if !loaded.messages.is_empty() => return Ok(loaded),
+                    Read::Changed(seq) => {
+                        from = seq;
+                        continue 'located;
+                    }
                 }
             }
-            if !loaded.messages.is_empty() {
-                return Ok(loaded);
+            match located.last() {
+                // All of them are damaged: look behind them.
+                Some(last) if loaded.messages.is_empty() => from = last.seq.next(),
+                _ => return Ok(loaded),
             }
-            // All of them were removed meanwhile, or are damaged: look behind them.
-            from = last.next();
         }
     }
 
@@ -81,7 +95,7 @@ impl Journal {
         queue.map_or(Vec::new(), |queue| queue.locate(from, load.to_seq, max, load.bytes_max))
     }
 
-    /// Reads messages of one file; answers whether that is enough.
+    /// Reads messages of one file.
     fn load_group(
         &self,
         tenant: TenantId,
@@ -89,7 +103,7 @@ impl Journal {
         group: &[Located],
         loaded: &mut Loaded,
         bytes: &mut u64,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Read> {
         let file = group[0].file;
         let places = self.places(file, group).unwrap_or_default();
         let mut records = self.records(file, &places).ok();
@@ -106,25 +120,26 @@ impl Journal {
                 let search = || self.search(tenant, load.queue, file, &group[index..]);
                 found.get_or_insert_with(search).remove(&located.seq)
             }) else {
-                if self.is_alive(tenant, load.queue, located.seq, file) {
-                    let at = places.get(index).map_or(0, |place| u64::from(*place));
-                    let (file, queue, seq) = (names::journal(file), load.queue, located.seq);
-                    loaded.damaged.push(DamagedMessage { file, at, tenant, queue, seq });
+                if !self.is_alive(tenant, load.queue, located.seq, file) {
+                    return Ok(Read::Changed(located.seq));
                 }
+                let at = places.get(index).map_or(0, |place| u64::from(*place));
+                let (file, queue, seq) = (names::journal(file), load.queue, located.seq);
+                loaded.damaged.push(DamagedMessage { file, at, tenant, queue, seq });
                 continue;
             };
             *bytes += message.size();
             if *bytes > load.bytes_max && !loaded.messages.is_empty() {
-                return Ok(true);
+                return Ok(Read::Enough);
             }
             let Located { seq, attempt, not_before, .. } = *located;
             let message = Arc::new(message);
             loaded.messages.push(StoredMessage { seq, attempt, not_before, message });
             if loaded.messages.len() >= load.messages_max {
-                return Ok(true);
+                return Ok(Read::Enough);
             }
         }
-        Ok(false)
+        Ok(Read::All)
     }
 
     /// Those of `wanted` that stand anywhere in the file.

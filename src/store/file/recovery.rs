@@ -12,14 +12,14 @@ use std::io;
 use std::sync::Arc;
 
 use super::checkpoint::{self, Unusable};
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::frame::{
-    FILE_HEADER_BYTES, FORMAT, Frame, Standing, frame_at, next_frame, read_file_header,
+    FILE_HEADER_BYTES, FORMAT, Frame, Standing, file_header, frame_at, next_frame, read_file_header,
 };
 use super::index::{FileNumber, Index, Misfit};
 use super::journal::{Journal, Options};
 use super::names::{self, Kind};
-use super::upkeep::Upkeep;
+use super::upkeep::{RESERVE_PER_FILE, Upkeep};
 
 /// Something in the store's folder that is not what was written there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,16 +220,24 @@ impl Recovery {
     }
 
     fn damaged(&mut self, number: FileNumber, from: usize, to: usize) {
-        self.damage.push(Damage {
+        let what = "damaged; what stood there is lost".to_owned();
+        self.tell(Damage {
             file: names::journal(number),
             place: Some((from as u64, to as u64)),
-            what: "damaged; what stood there is lost".to_owned(),
+            what,
         });
+    }
+
+    /// Notes damage, once.
+    fn tell(&mut self, damage: Damage) {
+        if !self.damage.contains(&damage) {
+            self.damage.push(damage);
+        }
     }
 
     fn missing(&mut self, number: FileNumber) {
         let file = names::journal(number);
-        self.damage.push(Damage { file, place: None, what: "missing".to_owned() });
+        self.tell(Damage { file, place: None, what: "missing".to_owned() });
     }
 
     /// Reads a file whose header is right; one whose header is not is told as damage, unless it
@@ -256,18 +264,11 @@ impl Recovery {
                 if is < was {
                     let place = Some((is, was));
                     let what = "cut off; what stood there is lost".to_owned();
-                    self.damage.push(Damage { file: name, place, what });
+                    self.tell(Damage { file: name, place, what });
                 }
             }
-            _ => {
-                let file = JournalFile { number, content };
-                if next_frame(&file.content, number, 0).is_none() {
-                    // Nothing was ever written to it under this number.
-                    return Ok(None);
-                }
-                self.damaged(number, 0, FILE_HEADER_BYTES);
-                return Ok(Some(file));
-            }
+            // A file gets its name once its header is on the disk.
+            _ => self.damaged(number, 0, FILE_HEADER_BYTES.min(content.len())),
         }
         Ok(Some(JournalFile { number, content }))
     }
@@ -304,15 +305,19 @@ impl Recovery {
         let spares = self.tidy(&*disk, position)?;
         let mut upkeep = Upkeep { taken: position, spares, ..Upkeep::default() };
         upkeep.position = self.position;
-        let file = Journal::prepare(&*disk, options, position, upkeep.spares.pop())?;
+        let (file, length) = match self.inventory.journals.contains(&position) {
+            true => (clear(&*disk, options, position)?, options.file_bytes),
+            false => first_file(&*disk, options, position, upkeep.spares.pop())?,
+        };
         for file in &self.replayed {
             let table = checkpoint::seal(&mut self.index, *file);
             upkeep.tables.insert(*file, Arc::new(table));
         }
         upkeep.snapshot = Some((position, checkpoint::encode(&self.index, position)));
         let previous_end = self.last.map(|(_, end)| end);
-        let begun = (position, file);
+        let begun = (position, file, length);
         let journal = Journal::begin(disk, options, self.index, upkeep, begun, previous_end)?;
+        journal.keep_reserve();
         journal.save()?;
         Ok(journal)
     }
@@ -326,6 +331,8 @@ impl Recovery {
             return Ok(());
         }
         let file = disk.open(&names::journal(number))?;
+        // Not what a file that was cut off does not have.
+        let end = u32::try_from(file.length()?).unwrap_or(u32::MAX).min(end);
         let mut again = vec![0; end.saturating_sub(self.flushed) as usize];
         file.read_at(&mut again, u64::from(self.flushed))?;
         file.write_at(&again, u64::from(self.flushed))?;
@@ -378,6 +385,41 @@ impl Recovery {
             }
         }
     }
+}
+
+/// Makes the first file of a run; on a full disk a short one, in the place of the reserve. Answers
+/// its length. Unit: bytes.
+fn first_file(
+    disk: &dyn Disk,
+    options: Options,
+    number: FileNumber,
+    spare: Option<FileNumber>,
+) -> io::Result<(Arc<dyn DiskFile>, u32)> {
+    match Journal::prepare(disk, options, number, spare) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+        made => return made.map(|file| (file, options.file_bytes)),
+    }
+    match disk.remove(names::RESERVE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let short = Options { file_bytes: options.file_bytes / RESERVE_PER_FILE };
+    Ok((Journal::prepare(disk, short, number, None)?, short.file_bytes))
+}
+
+/// Takes the file that was made ready for the run before, which may have begun to write to it.
+fn clear(disk: &dyn Disk, options: Options, number: FileNumber) -> io::Result<Arc<dyn DiskFile>> {
+    let file = disk.open(&names::journal(number))?;
+    file.allocate(u64::from(options.file_bytes))?;
+    let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
+    file.read_at(&mut content, 0)?;
+    if next_frame(&content, number, 0).is_some() {
+        content.fill(0);
+        file.write_at(&content, 0)?;
+    }
+    file.write_at(&file_header(number, options.file_bytes), 0)?;
+    file.sync()?;
+    Ok(file)
 }
 
 fn copy(disk: &dyn Disk, from: &str, to: &str) -> io::Result<()> {

@@ -24,8 +24,8 @@ const SPARES_MAX: usize = 1;
 /// Most that is moved with one write. Unit: bytes.
 const MOVED_BYTES: usize = 1024 * 1024;
 
-/// What is given up to write a checkpoint on a full disk. Unit: bytes.
-const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
+/// What is given up to write a checkpoint on a full disk, as a part of a journal file.
+pub(super) const RESERVE_PER_FILE: u32 = 16;
 
 /// See the module.
 #[derive(Default)]
@@ -194,12 +194,13 @@ impl Journal {
     }
 
     /// Takes the reserve again, if it was given up and there is room.
-    fn keep_reserve(&self) {
+    pub(super) fn keep_reserve(&self) {
         let keep = || {
             if self.disk.names()?.iter().any(|name| name == names::RESERVE) {
                 return Ok(());
             }
-            self.disk.create(names::RESERVE)?.allocate(RESERVE_BYTES)
+            let bytes = self.options.file_bytes / RESERVE_PER_FILE;
+            self.disk.create(names::RESERVE)?.allocate(u64::from(bytes))
         };
         let kept: io::Result<()> = keep();
         if kept.is_err() {

@@ -1,4 +1,6 @@
-//! Tests of the file store: the conformance suite over a real folder and a simulated disk, the
-//! format, damage.
+//! Tests of the file store: the conformance suite over a real folder and a simulated disk, damage
+//! to any of its bytes, faults of the disk seen from its threads.
 
+mod damage;
+mod faults;
 mod promises;

@@ -1,8 +1,8 @@
 //! The promises of every store, on a folder and on a disk that loses power.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::super::disk::{Disk, DiskFile, Folder, SimulatedDisk};
 use super::super::{FileStore, Options};
@@ -47,8 +47,8 @@ struct Real {
 struct Faults {
     held: AtomicBool,
     fails: AtomicBool,
-    /// The process whose turn it is.
-    run: std::sync::atomic::AtomicU64,
+    /// The process whose turn it is; held while it changes something.
+    run: Mutex<u64>,
 }
 
 struct Faulty {
@@ -63,9 +63,18 @@ struct FaultyFile {
     run: u64,
 }
 
-fn check(faults: &Faults, run: u64) -> io::Result<()> {
-    let alive = faults.run.load(Ordering::SeqCst) == run;
-    if alive { Ok(()) } else { Err(io::Error::other("this process is dead")) }
+impl Faults {
+    /// Does something, if the process that wants it is alive.
+    fn alive<T>(&self, run: u64, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let alive = self.run.lock().unwrap();
+        if *alive == run { act() } else { Err(io::Error::other("this process is dead")) }
+    }
+
+    fn next_run(&self) -> u64 {
+        let mut run = self.run.lock().unwrap();
+        *run += 1;
+        *run
+    }
 }
 
 impl Disk for Faulty {
@@ -73,26 +82,23 @@ impl Disk for Faulty {
         self.folder.names()
     }
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        check(&self.faults, self.run)?;
-        let (file, faults) = (self.folder.open(name)?, self.faults.clone());
+        let file = self.faults.alive(self.run, || self.folder.open(name))?;
+        let faults = self.faults.clone();
         Ok(Arc::new(FaultyFile { file, faults, run: self.run }))
     }
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        check(&self.faults, self.run)?;
-        let (file, faults) = (self.folder.create(name)?, self.faults.clone());
+        let file = self.faults.alive(self.run, || self.folder.create(name))?;
+        let faults = self.faults.clone();
         Ok(Arc::new(FaultyFile { file, faults, run: self.run }))
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        check(&self.faults, self.run)?;
-        self.folder.rename(from, to)
+        self.faults.alive(self.run, || self.folder.rename(from, to))
     }
     fn remove(&self, name: &str) -> io::Result<()> {
-        check(&self.faults, self.run)?;
-        self.folder.remove(name)
+        self.faults.alive(self.run, || self.folder.remove(name))
     }
     fn sync_names(&self) -> io::Result<()> {
-        check(&self.faults, self.run)?;
-        self.folder.sync_names()
+        self.faults.alive(self.run, || self.folder.sync_names())
     }
 }
 
@@ -104,28 +110,26 @@ impl DiskFile for FaultyFile {
         self.file.read_at(into, at)
     }
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        check(&self.faults, self.run)?;
-        self.file.write_at(bytes, at)
+        self.faults.alive(self.run, || self.file.write_at(bytes, at))
     }
     fn allocate(&self, len: u64) -> io::Result<()> {
-        check(&self.faults, self.run)?;
-        self.file.allocate(len)
+        self.faults.alive(self.run, || self.file.allocate(len))
     }
     fn sync(&self) -> io::Result<()> {
-        while self.faults.held.load(Ordering::SeqCst) && check(&self.faults, self.run).is_ok() {
+        while self.faults.held.load(Ordering::SeqCst) {
+            self.faults.alive(self.run, || Ok(()))?;
             std::thread::yield_now();
         }
-        check(&self.faults, self.run)?;
         if self.faults.fails.swap(false, Ordering::SeqCst) {
             return Err(io::Error::other("input/output error"));
         }
-        self.file.sync()
+        self.faults.alive(self.run, || self.file.sync())
     }
 }
 
 impl Site for Real {
     fn start(&self) -> Arc<dyn Store> {
-        let run = self.faults.run.fetch_add(1, Ordering::SeqCst) + 1;
+        let run = self.faults.next_run();
         let folder = Folder::open(self.folder.path()).expect("the folder is there");
         let disk = Faulty { folder, faults: self.faults.clone(), run };
         let options = Options { level: self.level, ..OPTIONS };
@@ -135,7 +139,7 @@ impl Site for Real {
     }
 
     fn crash(&self, _store: Arc<dyn Store>) {
-        self.faults.run.fetch_add(1, Ordering::SeqCst);
+        self.faults.next_run();
     }
 
     fn hold(&self, held: bool) {
