@@ -197,7 +197,11 @@ impl Journal {
         let at = FILE_HEADER_BYTES as u32;
         let length = self.options.file_bytes;
         *writing = Writing { number, file: next, length, at, flushed: at, latched: None };
-        writing.begin(previous_end).map_err(|error| writing.latch(&error))
+        writing.begin(previous_end).map_err(|error| writing.latch(&error))?;
+        // At once, so that a full disk is known while a whole file is left for what frees room.
+        // Upkeep tries again if it fails.
+        let _ = self.prepare_next();
+        Ok(())
     }
 
     fn apply(&self, number: FileNumber, at: u32, bytes: &[u8]) {

@@ -318,7 +318,11 @@ impl Recovery {
         let begun = (position, file, length);
         let journal = Journal::begin(disk, options, self.index, upkeep, begun, previous_end)?;
         journal.keep_reserve();
-        journal.save()?;
+        match journal.save() {
+            // Upkeep does it when there is room; until then the files before are kept.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            saved => saved?,
+        }
         Ok(journal)
     }
 

@@ -190,6 +190,10 @@ impl Shared {
             *lock(&self.writing_since) = Some(Instant::now());
             let written = self.journal.write(&mut group.frames, first, flush);
             *lock(&self.writing_since) = None;
+            if self.journal.has_rotated() {
+                self.tell_room();
+                self.ask_for_upkeep();
+            }
             match written {
                 Ok(next) => {
                     self.tell(group.told(first..next));
@@ -197,9 +201,6 @@ impl Shared {
                 }
                 Err(WriteError::NoRoom) if self.wait_for_room() => {}
                 Err(error) => return Err(error),
-            }
-            if self.journal.has_rotated() {
-                self.ask_for_upkeep();
             }
         }
         group.clear();

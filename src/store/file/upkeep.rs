@@ -98,7 +98,7 @@ impl Journal {
     }
 
     /// Makes the next file ready.
-    fn prepare_next(&self) -> io::Result<()> {
+    pub(super) fn prepare_next(&self) -> io::Result<()> {
         let mut upkeep = lock(&self.upkeep);
         let number = upkeep.taken + 1;
         if upkeep.next.is_some() {

@@ -58,6 +58,8 @@ struct State {
     read_fails_in: Option<u64>,
     capacity: Option<u64>,
     held: bool,
+    /// Every flush fails.
+    broken: bool,
     /// Flushes do nothing: a disk, or a program, that lies.
     lies: bool,
 }
@@ -103,6 +105,7 @@ impl SimulatedDisk {
         let mut state = self.lock();
         state.run += 1;
         state.cut_at = None;
+        state.broken = false;
         drop(state);
         self.released.notify_all();
     }
@@ -133,6 +136,11 @@ impl SimulatedDisk {
     /// The flush after `n` more fails, and loses what it was to flush.
     pub fn fail_sync(&self, n: u64) {
         self.lock().sync_fails_in = Some(n);
+    }
+
+    /// Every flush from now on fails, until the process ends.
+    pub fn break_down(&self) {
+        self.lock().broken = true;
     }
 
     /// The write after `n` more fails.
@@ -423,7 +431,7 @@ impl Disk for Mounted {
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.disk.of_run(self.run)?;
         let whole = state.change();
-        if is_due(&mut state.sync_fails_in) {
+        if is_due(&mut state.sync_fails_in) || state.broken {
             return Err(input_output_error());
         }
         if whole.is_err() {
@@ -485,7 +493,8 @@ impl DiskFile for Open {
         drop(state);
         let mut state = self.disk.of_run(self.run)?;
         let whole = state.change().is_ok();
-        let (fails, lies) = (is_due(&mut state.sync_fails_in), state.lies);
+        let fails = is_due(&mut state.sync_fails_in) || state.broken;
+        let lies = state.lies;
         let Some(file) = state.files.get_mut(&self.file) else { return Ok(()) };
         if fails {
             file.fail_sync();

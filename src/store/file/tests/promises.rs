@@ -32,7 +32,8 @@ impl Site for Simulated {
     }
 
     fn fail_next_flush(&self) {
-        self.0.fail_sync(0);
+        // Any flush may come first: the journal's, or one of upkeep.
+        self.0.break_down();
     }
 }
 
@@ -120,7 +121,7 @@ impl DiskFile for FaultyFile {
             self.faults.alive(self.run, || Ok(()))?;
             std::thread::yield_now();
         }
-        if self.faults.fails.swap(false, Ordering::SeqCst) {
+        if self.faults.fails.load(Ordering::SeqCst) {
             return Err(io::Error::other("input/output error"));
         }
         self.faults.alive(self.run, || self.file.sync())
@@ -130,6 +131,7 @@ impl DiskFile for FaultyFile {
 impl Site for Real {
     fn start(&self) -> Arc<dyn Store> {
         let run = self.faults.next_run();
+        self.faults.fails.store(false, Ordering::SeqCst);
         let folder = Folder::open(self.folder.path()).expect("the folder is there");
         let disk = Faulty { folder, faults: self.faults.clone(), run };
         let options = Options { level: self.level, ..OPTIONS };
