@@ -1,12 +1,12 @@
 //! The file store: one journal for all queues of all tenants, so that one flush serves all of
 //! them. `docs/storage.md` has the layout, its reasons and its format.
 //!
-//! What engines append is encoded at once into the group that gathers ([`group`]); one writer
-//! thread ([`threads`]) takes the group, writes it behind the journal, flushes, applies it to the
-//! index and tells. [`journal`] writes, [`index`] is what it adds up to, [`run`] where messages
-//! lie, [`loading`] reads them back, [`upkeep`] saves checkpoints and gives files up,
-//! [`recovery`] starts on what is there. [`frame`], [`codec`] and [`checkpoint`] are the bytes,
-//! [`disk`] what they lie on.
+//! What engines append is encoded at once into the group that gathers (`group`); one writer
+//! thread (`threads`) takes the group, writes it behind the journal, flushes, applies it to the
+//! index and tells. `journal` writes, `index` is what it adds up to, `run` where messages
+//! lie, `loading` reads them back, `upkeep` saves checkpoints and gives files up,
+//! `recovery` starts on what is there. `frame`, `codec` and `checkpoint` are the bytes,
+//! `disk` what they lie on.
 
 mod backup;
 mod check;
