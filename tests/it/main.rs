@@ -23,3 +23,4 @@ mod requests;
 mod revocation;
 mod secrets;
 mod serving;
+mod storing;

@@ -259,9 +259,21 @@ impl<'a> Reader<'a> {
         if crc == right { Ok((kind, Reader::new(fields))) } else { Err(Damaged) }
     }
 
-    /// Takes one record, leaving a message's content aside.
+    /// Passes over a record by the length that it gives itself.
+    pub(super) fn skip_record(&mut self) -> Result<(), Damaged> {
+        let mut rest = self.clone();
+        rest.byte()?;
+        let length = rest.u32()? as usize;
+        rest.take(length.checked_add(CRC_BYTES).ok_or(Damaged)?)?;
+        *self = rest;
+        Ok(())
+    }
+
+    /// Takes one record, leaving a message's content aside; what is damaged stays.
     pub(super) fn entry(&mut self, salt: u32) -> Result<Entry, Damaged> {
-        let (kind, mut fields) = self.record(salt)?;
+        let mut rest = self.clone();
+        let (kind, mut fields) = rest.record(salt)?;
+        *self = rest;
         let entry = fields.fields(kind)?;
         let done = fields.left() == 0 || kind == PUBLISHED;
         if done { Ok(entry) } else { Err(Damaged) }

@@ -195,11 +195,33 @@ pub(super) fn frame_at(file: &[u8], number: u64, at: usize) -> Result<Standing<'
     if crc != frame_checksum(&file[at..end], number) {
         return Err(Damaged);
     }
+    standing(body, at, end, flushed)
+}
+
+/// What can be had of a frame that is damaged somewhere within, if it takes exactly the place from
+/// `at` to `end`. Its records check themselves.
+pub(super) fn salvaged(file: &[u8], at: usize, end: usize) -> Result<Standing<'_>, Damaged> {
+    let mut reader = Reader::new(file.get(at..end).ok_or(Damaged)?);
+    let magic = reader.take(MAGIC.len())?;
+    let length = reader.u32()? as usize;
+    let _flushed = reader.u32()?;
+    let _crc = reader.u32()?;
+    if magic != MAGIC || length == 0 || length != reader.left() {
+        return Err(Damaged);
+    }
+    standing(reader.take(length)?, at, end, 0)
+}
+
+fn standing(body: &[u8], at: usize, end: usize, flushed: u32) -> Result<Standing<'_>, Damaged> {
     let mut body = Reader::new(body);
     let frame = match body.byte()? {
         BATCHES => {
             let tenant = tenant_of(body.take(16)?);
             let (first, last) = (Lsn(u64_of(body.take(8)?)), Lsn(u64_of(body.take(8)?)));
+            // A batch has records.
+            if first.0 == 0 || last < first || last.0 - first.0 > (end - at) as u64 {
+                return Err(Damaged);
+            }
             Frame::Batches { tenant, first, last, records: body.take(body.left())? }
         }
         MOVED => {

@@ -40,11 +40,13 @@ pub enum Misfit {
         /// What it was to do.
         what: &'static str,
     },
-    /// A record cannot be read although its frame is whole.
-    #[error("tenant {tenant}: a record cannot be read")]
+    /// A record cannot be read.
+    #[error("tenant {tenant}: the record at {at} cannot be read")]
     Unreadable {
         /// Whose.
         tenant: TenantId,
+        /// Where in the file. Unit: bytes.
+        at: u64,
     },
 }
 
@@ -253,8 +255,11 @@ impl Index {
         while reader.left() > 0 {
             let place = standing.records_at + records.len() - reader.left();
             let Ok(entry) = reader.entry(salt) else {
-                misfits.push(Misfit::Unreadable { tenant });
-                return;
+                misfits.push(Misfit::Unreadable { tenant, at: place as u64 });
+                if reader.skip_record().is_err() {
+                    return;
+                }
+                continue;
             };
             let done = self.apply_entry(tenant, file, entry, place as u32, moved);
             if let Err((queue, what)) = done {

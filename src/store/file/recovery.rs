@@ -14,7 +14,8 @@ use std::sync::Arc;
 use super::checkpoint::{self, Unusable};
 use super::disk::{Disk, DiskFile};
 use super::frame::{
-    FILE_HEADER_BYTES, FORMAT, Frame, Standing, file_header, frame_at, next_frame, read_file_header,
+    FILE_HEADER_BYTES, FORMAT, Frame, Standing, file_header, frame_at, next_frame,
+    read_file_header, salvaged,
 };
 use super::index::{FileNumber, Index, Misfit};
 use super::journal::{Journal, Options};
@@ -195,7 +196,12 @@ impl Recovery {
                     }
                     self.apply(file.number, &standing);
                 }
-                Next::Damage(from, to) => self.damaged(file.number, from, to),
+                Next::Damage(from, to) => {
+                    self.damaged(file.number, from, to);
+                    if let Ok(standing) = salvaged(&file.content, from, to) {
+                        self.apply(file.number, &standing);
+                    }
+                }
                 Next::Over => break,
             }
             if ended == Ended::ByItself {
@@ -220,7 +226,7 @@ impl Recovery {
     }
 
     fn damaged(&mut self, number: FileNumber, from: usize, to: usize) {
-        let what = "damaged; what stood there is lost".to_owned();
+        let what = "damaged".to_owned();
         self.tell(Damage {
             file: names::journal(number),
             place: Some((from as u64, to as u64)),
