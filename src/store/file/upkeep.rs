@@ -173,7 +173,9 @@ impl Journal {
         if files.is_empty() {
             return Ok(false);
         }
-        if self.flush().is_err() {
+        // Marked too: what was moved out of these files stands nowhere else, so that damage to it
+        // must not pass for a torn write.
+        if self.flush().and_then(|()| self.mark()).is_err() {
             return Ok(false);
         }
         for file in &files {
