@@ -1,5 +1,7 @@
 //! Section "Errors and closing".
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::harness::{Home, Server, Wire, eventually};
@@ -92,4 +94,36 @@ fn the_servers_own_limit_of_connections_is_told_instead_of_a_greeting() {
         let mut wire = server.connect_ungreeted();
         (wire.next()["event"] == "hello").then_some(())
     });
+}
+
+#[test]
+fn a_connection_that_only_receives_is_not_idle() {
+    let home = Home::new();
+    let server = home.serve_with(&[("GMQ_LIMITS__IDLE_TIMEOUT", "400ms")]);
+    let (mut sender, mut receiver) = (server.login(), server.login());
+    sender.ok(json!({"op": "queue.declare", "queue": "q"}));
+    receiver.ok(json!({"op": "consume", "queue": "q", "auto_ack": true}));
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(1_000) {
+        sender.ok(json!({"op": "publish", "queue": "q", "body": 1}));
+        receiver.message();
+    }
+    receiver.closes_with("idle");
+}
+
+#[test]
+fn the_end_of_the_stream_without_close_notify_ends_the_connection() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.ok(json!({"op": "publish", "queue": "q", "messages": [{"body": 1}, {"body": 2}]}));
+    wire.ok(json!({"op": "pull", "queue": "q"}));
+    wire.send_raw(b"{\"op\":\"queue.delete\",\"queue\":\"q\"");
+    wire.stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut other = server.login();
+    let back = eventually("both messages", || {
+        let info = other.ok(json!({"op": "queue.info", "queue": "q"}));
+        (info["ready"] == 2).then_some(info)
+    });
+    assert_eq!(back["in_hand"], 0, "the half line was dropped");
 }
