@@ -19,12 +19,15 @@ const CORRELATION_ID_BYTES_MAX: usize = 128;
 /// Takes the fields of one message out of `fields`.
 pub(super) fn parse(fields: &mut Fields<'_>, limits: &Limits) -> Result<Message, ParseError> {
     let content = match (fields.optional("payload"), fields.optional("body")) {
-        (Some(payload), None) => Content::Payload(decode(&payload)?),
-        (None, Some(body)) => Content::Body(body.text.into()),
+        (Some(payload), None) => Some(Content::Payload(decode(&payload)?)),
+        (None, Some(body)) => Some(Content::Body(body.text.into())),
         (Some(payload), Some(_)) => return Err(payload.refuse("stands beside a body")),
-        (None, None) => return Err(fields.missing("payload", "or a body is missing")),
+        (None, None) => None,
     };
-    let message = Message { content, properties: properties(fields)?, published_at: 0 };
+    let properties = properties(fields)?;
+    // Behind all values: what is missing is told after what is wrong.
+    let content = content.ok_or_else(|| fields.missing("payload", "or a body is missing"))?;
+    let message = Message { content, properties, published_at: 0 };
     if message.size() > limits.max_message_bytes {
         return Err(ParseError::too_large(limits.max_message_bytes));
     }

@@ -265,15 +265,19 @@ fn auth(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
         Some(field) => field.parsed(TenantName::new)?,
         None => TenantName::default(),
     };
-    let user = fields.required("user")?.parsed(UserName::new)?;
-    let field = fields.required("password")?;
-    let password =
-        Password::new(field.string()?).ok_or_else(|| field.refuse("must have 1 to 1024 bytes"))?;
+    let user = fields.optional("user").map(|field| field.parsed(UserName::new)).transpose()?;
+    let password = fields.optional("password").map(|field| password(&field)).transpose()?;
+    let user = user.ok_or_else(|| fields.missing("user", "is missing"))?;
+    let password = password.ok_or_else(|| fields.missing("password", "is missing"))?;
     Ok(Request::Auth(Auth { tenant, user, password }))
 }
 
+fn password(field: &Field<'_, '_>) -> Result<Password, ParseError> {
+    Password::new(field.string()?).ok_or_else(|| field.refuse("must have 1 to 1024 bytes"))
+}
+
 fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseError> {
-    let queue = queue(&mut fields)?;
+    let queue = fields.optional("queue").map(|field| field.parsed(QueueName::new)).transpose()?;
     let require = match fields.optional("require") {
         Some(field) => Some(Level::from_name(&field.string()?).ok_or_else(|| {
             field.refuse("must be \"memory\", \"os\", \"disk\" or \"replicated\"")
@@ -289,6 +293,8 @@ fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseErro
     if batch && let Some(field) = message::FIELDS.iter().find_map(|name| fields.optional(name)) {
         return Err(field.refuse("stands beside messages"));
     }
+    // Behind all values: what is missing is told after what is wrong.
+    let queue = queue.ok_or_else(|| fields.missing("queue", "is missing"))?;
     fields.finish()?;
     Ok(Request::Publish { queue, messages, batch, require })
 }

@@ -10,6 +10,7 @@ mod client;
 mod closing;
 mod console;
 mod consuming;
+mod details;
 mod documents;
 mod examples;
 mod flood;
