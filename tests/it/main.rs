@@ -17,6 +17,7 @@ mod flood;
 mod frames;
 mod grants;
 mod handshake;
+mod messages;
 mod names;
 mod publishing;
 mod queues;
