@@ -350,6 +350,30 @@ fn too_many_failures_from_one_address_are_throttled_whatever_the_user() {
 }
 
 #[test]
+fn more_logins_than_may_wait_are_told_to_slow_down() {
+    let home = Home::new();
+    // Each check takes long, and one is done at a time.
+    let server = home.serve_with(&[
+        ("GMQ_AUTH__ARGON2__ITERATIONS", "100"),
+        ("GMQ_AUTH__ARGON2__MEMORY_KIB", "65536"),
+        ("GMQ_AUTH__ARGON2__WORKERS", "1"),
+    ]);
+    let login = json!({"op": "auth", "id": 1, "user": "nobody", "password": "x"}).to_string();
+    let mut wires: Vec<_> = (0..100)
+        .map(|_| {
+            let mut wire = server.connect();
+            wire.send(&login);
+            wire
+        })
+        .collect();
+    let last = wires.last_mut().unwrap();
+    let error = last.next()["error"].clone();
+    assert_eq!(error["code"], "slow_down");
+    assert!(error["retry_after_ms"].as_u64().unwrap() > 0, "{error}");
+    last.closes_with("slow_down");
+}
+
+#[test]
 fn only_failed_passwords_are_counted() {
     let home = Home::new();
     let server = home.serve_with(&[

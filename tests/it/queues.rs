@@ -226,7 +226,11 @@ fn an_update_of_a_queue_that_is_missing_creates_it_and_a_refused_declare_changes
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    let update = |settings: Value| json!({"op":"queue.declare","queue":"q","settings":settings,"update":true});
+    let update = |settings: Value| {
+        let mut request = json!({"op": "queue.declare", "queue": "q", "update": true});
+        request["settings"] = settings;
+        request
+    };
     assert_eq!(wire.ok(update(json!({"max_messages": 5})))["created"], true);
     let refused = declare(&mut wire, json!({"max_messages": 6, "storage": "memory"}));
     assert_eq!(refused["error"]["differences"], json!(["storage", "max_messages"]));

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::report::Recorder;
 use super::connect::Connect;
 use super::output::OutputFormat;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, limit};
 use crate::client::{Client, body};
 use crate::types::{Message, QueueName};
 
@@ -58,11 +58,11 @@ struct Load {
           value_parser = clap::value_parser!(u16).range(1..))]
     in_flight: u16,
     /// Bytes of a message.
-    #[arg(long, value_name = "SIZE", default_value = "128")]
+    #[arg(long, value_name = "SIZE", default_value = "128", value_parser = limit::bytes)]
     size: ByteSize,
     /// How long to measure.
     #[arg(long, value_name = "TIME", default_value = "5s",
-          value_parser = humantime::parse_duration)]
+          value_parser = limit::time)]
     duration: Duration,
     /// Messages a second, all connections together; as fast as it goes where left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use gmq::client::Error;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+use serde_json::json;
 
 use super::List;
 use crate::harness::{Home, gmq, run};
@@ -25,6 +27,8 @@ impl List {
             }
             command.env("PATH", format!("{}:{path}", program.display()));
             command.env("GMQ_PROFILE", "client.toml");
+            // What would change how clap writes.
+            command.env_remove("COLUMNS").env_remove("CLICOLOR_FORCE");
             self.add_failure(&format!("$ {line}"), &run(command, ""));
         }
     }
@@ -87,6 +91,55 @@ fn every_message_of_setting_up_is_in_the_list() {
     list.check("setting_up");
 }
 
+/// Mistakes about tenants.
+const TENANTS: [&str; 14] = [
+    "gmq admin tenant add acme",
+    "gmq admin tenant add Acme",
+    "gmq admin tenant show nobody",
+    "gmq admin tenant set nobody --max-queues 1",
+    "gmq admin tenant remove nobody",
+    "gmq admin tenant remove acme",
+    "gmq admin tenant set acme --max-queues many",
+    "gmq admin tenant set acme --max-bytes much",
+    "gmq admin tenant set acme --auto-create maybe",
+    "gmq admin tenant set acme --default ack_timeout_ms",
+    "gmq admin tenant set acme --default ack_timeout_ms=0",
+    "gmq admin tenant set acme --default ack_timeout=1",
+    "gmq admin tenant set acme --default ttl_ms=5",
+    "gmq admin tenant set acme --config nowhere.toml",
+];
+
+/// Mistakes about users.
+const USERS: [&str; 27] = [
+    "gmq admin user add web --generate",
+    "gmq admin user add Web --generate",
+    "gmq admin user add other --tenant nobody --generate",
+    "gmq admin user add other --password secret",
+    "gmq admin user add other",
+    "gmq admin user add other --password-stdin",
+    "head -c 2000 /dev/zero | tr '\\0' x | gmq admin user add other --password-stdin",
+    "printf '\\377\\n' | gmq admin user add other --password-stdin",
+    "gmq admin user add other --generate --grant publish",
+    "gmq admin user add other --generate --grant read:a",
+    "gmq admin user add other --generate --grant 'publish:a*'",
+    "gmq admin user add other --generate --certificate email:a@acme.example",
+    "gmq admin user add other --generate --certificate dns:admin",
+    "gmq admin user add other --generate --require-certificate",
+    "gmq admin user show nobody",
+    "gmq admin user show web --tenant nobody",
+    "gmq admin user passwd nobody --generate",
+    "gmq admin user grant nobody all:a",
+    "gmq admin user revoke web all:a",
+    "gmq admin user disable nobody",
+    "gmq admin user remove nobody",
+    "gmq admin user certificate web admin",
+    "gmq admin user certificate web dns:admin",
+    "gmq admin user certificate web",
+    "gmq admin user why web read a",
+    "gmq admin user why nobody publish a",
+    "gmq admin user list --tenant Acme",
+];
+
 #[test]
 fn every_message_of_the_administration_is_in_the_list() {
     let home = Home::new();
@@ -96,58 +149,9 @@ fn every_message_of_the_administration_is_in_the_list() {
     let user = ["user", "add", "eve", "--tenant", "acme", "--password-stdin"];
     home.admin(&user, "a good password\n");
     list.group("tenants");
-    list.typed(
-        &home,
-        &[
-            "gmq admin tenant add acme",
-            "gmq admin tenant add Acme",
-            "gmq admin tenant show nobody",
-            "gmq admin tenant set nobody --max-queues 1",
-            "gmq admin tenant remove nobody",
-            "gmq admin tenant remove acme",
-            "gmq admin tenant set acme --max-queues many",
-            "gmq admin tenant set acme --max-bytes much",
-            "gmq admin tenant set acme --auto-create maybe",
-            "gmq admin tenant set acme --default ack_timeout_ms",
-            "gmq admin tenant set acme --default ack_timeout_ms=0",
-            "gmq admin tenant set acme --default ack_timeout=1",
-            "gmq admin tenant set acme --default ttl_ms=5",
-            "gmq admin tenant set acme --config nowhere.toml",
-        ],
-    );
+    list.typed(&home, &TENANTS);
     list.group("users");
-    list.typed(
-        &home,
-        &[
-            "gmq admin user add web --generate",
-            "gmq admin user add Web --generate",
-            "gmq admin user add other --tenant nobody --generate",
-            "gmq admin user add other --password secret",
-            "gmq admin user add other",
-            "gmq admin user add other --password-stdin",
-            "head -c 2000 /dev/zero | tr '\\0' x | gmq admin user add other --password-stdin",
-            "printf '\\377\\n' | gmq admin user add other --password-stdin",
-            "gmq admin user add other --generate --grant publish",
-            "gmq admin user add other --generate --grant read:a",
-            "gmq admin user add other --generate --grant 'publish:a*'",
-            "gmq admin user add other --generate --certificate email:a@acme.example",
-            "gmq admin user add other --generate --certificate dns:admin",
-            "gmq admin user add other --generate --require-certificate",
-            "gmq admin user show nobody",
-            "gmq admin user show web --tenant nobody",
-            "gmq admin user passwd nobody --generate",
-            "gmq admin user grant nobody all:a",
-            "gmq admin user revoke web all:a",
-            "gmq admin user disable nobody",
-            "gmq admin user remove nobody",
-            "gmq admin user certificate web admin",
-            "gmq admin user certificate web dns:admin",
-            "gmq admin user certificate web",
-            "gmq admin user why web read a",
-            "gmq admin user why nobody publish a",
-            "gmq admin user list --tenant Acme",
-        ],
-    );
+    list.typed(&home, &USERS);
     list.group("the accounts database");
     let sql = |text: &str| {
         format!(
@@ -183,13 +187,11 @@ fn certificate(home: &Home, name: &str, change: impl FnOnce(&mut CertificatePara
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-#[test]
-fn every_message_of_serving_is_in_the_list() {
-    let home = Home::new();
-    let mut list = list_at(&home);
-    certificate(&home, "past", |params| params.not_after = date_time_ymd(2001, 1, 1));
-    certificate(&home, "future", |params| params.not_before = date_time_ymd(2998, 1, 1));
-    certificate(&home, "clients", |params| {
+/// Certificates and keys of which no server can be made.
+fn make_unfit_files(home: &Home) {
+    certificate(home, "past", |params| params.not_after = date_time_ymd(2001, 1, 1));
+    certificate(home, "future", |params| params.not_before = date_time_ymd(2998, 1, 1));
+    certificate(home, "clients", |params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     });
     for (name, text) in [
@@ -209,6 +211,13 @@ fn every_message_of_serving_is_in_the_list() {
         fs::write(&path, text).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
+}
+
+#[test]
+fn every_message_of_serving_is_in_the_list() {
+    let home = Home::new();
+    let mut list = list_at(&home);
+    make_unfit_files(&home);
     list.group("certificates and keys");
     let serve = |setting: &str| format!("{setting} gmq serve --listen 127.0.0.1:0");
     for setting in [
@@ -265,13 +274,36 @@ fn every_message_of_a_client_that_cannot_connect_is_in_the_list() {
     fs::copy(stranger.path("certs/ca.pem"), home.path("certs/stranger.pem")).unwrap();
     let server = home.serve_with(&[("GMQ_AUTH__FAILURES_PER_MINUTE_USER", "1")]);
     list.name(server.address, "ADDRESS");
-    for failure in ["Name or service not known", "Temporary failure in name resolution"] {
-        list.name(failure, "NOT RESOLVED");
-    }
     home.edit_profile(&[("server", &server.address.to_string())]);
-    list.group("the profile");
+    profiles(&mut list, &home);
+    list.group("the server");
     list.typed(
         &home,
+        &[
+            "gmq ping --server 127.0.0.1:1",
+            "gmq ping --server 127.0.0.1",
+            "gmq ping --server 'a b:4884'",
+            "gmq ping --ca certs/nowhere.pem",
+            "gmq ping --ca certs/stranger.pem",
+            "gmq ping --certificate certs/client.pem",
+            "gmq ping --certificate certs/client.pem --key certs/server.key",
+            "gmq ping --certificate certs/server.pem --key certs/server.key",
+        ],
+    );
+    list.group("the login");
+    list.typed(
+        &home,
+        &["gmq ping --tenant Acme", "gmq ping --user nobody", "gmq ping --user nobody"],
+    );
+    drop(server);
+    ends(&mut list, &home);
+    list.check("connecting");
+}
+
+fn profiles(list: &mut List, home: &Home) {
+    list.group("the profile");
+    list.typed(
+        home,
         &[
             "env -u GMQ_PROFILE HOME=$PWD XDG_CONFIG_HOME=$PWD gmq ping",
             "env -u GMQ_PROFILE -u HOME -u XDG_CONFIG_HOME gmq ping",
@@ -292,36 +324,55 @@ fn every_message_of_a_client_that_cannot_connect_is_in_the_list() {
         fs::copy(home.path("client.toml"), home.path(name)).unwrap();
         replace(&home.path(name), from, to);
         if name != "none.toml" {
-            list.typed(&home, &[&format!("gmq ping --profile {name}")]);
+            list.typed(home, &[&format!("gmq ping --profile {name}")]);
         }
     }
-    list.group("the server");
-    list.typed(
-        &home,
-        &[
-            "gmq ping --server 127.0.0.1:1",
-            "gmq ping --server 127.0.0.1",
-            "gmq ping --server nowhere.invalid:4884",
-            "gmq ping --server 'a b:4884'",
-            "gmq ping --ca certs/nowhere.pem",
-            "gmq ping --ca certs/stranger.pem",
-            "gmq ping --certificate certs/client.pem",
-            "gmq ping --certificate certs/client.pem --key certs/server.key",
-            "gmq ping --certificate certs/server.pem --key certs/server.key",
-        ],
-    );
-    list.group("the login");
-    list.typed(
-        &home,
-        &["gmq ping --tenant Acme", "gmq ping --user nobody", "gmq ping --user nobody"],
-    );
-    drop(server);
-    let full = home.serve_with(&[("GMQ_LIMITS__MAX_CONNECTIONS", "1")]);
-    let _first = full.login();
-    list.name(full.address, "ADDRESS");
-    list.typed(&home, &[&format!("gmq ping --server {}", full.address)]);
-    list.check("connecting");
 }
+
+fn ends(list: &mut List, home: &Home) {
+    list.group("a server that has as many connections as it may");
+    let full = home.serve_with(&[("GMQ_LIMITS__MAX_CONNECTIONS", "1")]);
+    let first = full.login();
+    list.name(full.address, "ADDRESS");
+    list.typed(home, &[&format!("gmq ping --server {}", full.address)]);
+    drop((first, full));
+    list.group("the end of a connection");
+    let idle = home.serve_with(&[("GMQ_LIMITS__IDLE_TIMEOUT", "200ms")]);
+    list.name(idle.address, "ADDRESS");
+    idle.login().ok(json!({"op": "queue.declare", "queue": "empty"}));
+    list.typed(home, &[&format!("gmq consume empty --follow --server {}", idle.address)]);
+    for error in [
+        Error::Closed("auth_timeout".to_owned()),
+        Error::Closed("frame_too_large".to_owned()),
+        Error::Closed("revoked".to_owned()),
+        Error::Closed("shutting_down".to_owned()),
+        Error::Closed("too_slow".to_owned()),
+        Error::Lost("the server ended it".to_owned()),
+        Error::Returned,
+    ] {
+        list.add(&format!("{error:?}"), &error.to_string());
+    }
+}
+
+/// Mistakes about queues.
+const QUEUES: [&str; 16] = [
+    "gmq queue declare full --max-messages 2",
+    "gmq queue declare full --storage memory --update",
+    "gmq queue declare a --storage disk",
+    "gmq queue declare a --max-messages many",
+    "gmq queue declare a --max-messages 0",
+    "gmq queue declare a --max-bytes much",
+    "gmq queue declare a --ack-timeout soon",
+    "gmq queue declare a --ack-timeout 13h",
+    "gmq queue declare a --profile web.toml",
+    "gmq queue delete full --if-empty",
+    "gmq queue delete nowhere",
+    "gmq queue purge nowhere",
+    "gmq queue info nowhere",
+    "gmq queue peek nowhere",
+    "gmq queue peek full --max 5000",
+    "gmq queue list 'a*'",
+];
 
 #[test]
 fn every_message_of_a_client_that_is_refused_is_in_the_list() {
@@ -364,32 +415,12 @@ fn every_message_of_a_client_that_is_refused_is_in_the_list() {
         ],
     );
     list.group("queue");
-    list.typed(
-        &home,
-        &[
-            "gmq queue declare full --max-messages 2",
-            "gmq queue declare full --storage memory --update",
-            "gmq queue declare a --storage disk",
-            "gmq queue declare a --max-messages many",
-            "gmq queue declare a --max-messages 0",
-            "gmq queue declare a --max-bytes much",
-            "gmq queue declare a --ack-timeout soon",
-            "gmq queue declare a --ack-timeout 13h",
-            "gmq queue declare a --profile web.toml",
-            "gmq queue delete full --if-empty",
-            "gmq queue delete nowhere",
-            "gmq queue purge nowhere",
-            "gmq queue info nowhere",
-            "gmq queue peek nowhere",
-            "gmq queue peek full --max 5000",
-            "gmq queue list 'a*'",
-        ],
-    );
+    list.typed(&home, &QUEUES);
     list.group("bench");
     list.typed(
         &home,
         &[
-            "gmq bench publish --size 2MiB --duration 1s",
+            "gmq bench publish --size 1100000 --connections 1 --in-flight 1",
             "gmq bench publish --size 2GiB",
             "gmq bench publish --size much",
             "gmq bench publish --connections 0",

@@ -66,12 +66,22 @@ impl List {
     }
 
     fn settled(&self, text: &str) -> String {
-        self.places.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        let places = self.places.iter();
+        let named = places.fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        // How long to wait depends on the moment.
+        match named.split_once(", again in ") {
+            Some((before, wait)) => {
+                let behind = wait.trim_start_matches(|c: char| c.is_ascii_digit());
+                format!("{before}, again in N{behind}")
+            }
+            None => named,
+        }
     }
 
     /// Compares the list with the one that was accepted.
     fn check(&self, name: &str) {
-        // As cargo says it when the test runs: a shared target folder may hold a test built elsewhere.
+        // As cargo says it when the test runs: a shared target folder may hold a test built
+        // elsewhere.
         let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs this test");
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(Path::new(&root).join("tests/it/snapshots"));

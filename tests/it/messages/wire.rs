@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
+use gmq::engine::Refusal;
 use serde_json::{Value, json};
 
 use super::List;
 use crate::harness::{Home, Server, Wire, run, text};
-use gmq::engine::Refusal;
 
 /// An error in one line; of numbers that depend on the moment only that they are there.
 fn line(error: &Value) -> String {
