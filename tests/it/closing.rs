@@ -1,7 +1,5 @@
 //! Section "Errors and closing".
 
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 
 use crate::harness::{Home, Server, Wire, eventually};
@@ -99,16 +97,19 @@ fn the_servers_own_limit_of_connections_is_told_instead_of_a_greeting() {
 #[test]
 fn a_connection_that_only_receives_is_not_idle() {
     let home = Home::new();
-    let server = home.serve_with(&[("GMQ_LIMITS__IDLE_TIMEOUT", "400ms")]);
-    let (mut sender, mut receiver) = (server.login(), server.login());
-    sender.ok(json!({"op": "queue.declare", "queue": "q"}));
-    receiver.ok(json!({"op": "consume", "queue": "q", "auto_ack": true}));
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(1_000) {
-        sender.ok(json!({"op": "publish", "queue": "q", "body": 1}));
-        receiver.message();
+    let server = home.serve_with(&[("GMQ_LIMITS__IDLE_TIMEOUT", "1s")]);
+    let mut wire = server.login();
+    wire.ok(json!({"op": "publish", "queue": "q", "messages": vec![json!({"body": 1}); 12]}));
+    let pulled = wire.ok(json!({"op": "pull", "queue": "q", "max": 12}));
+    // They come one by one over far more than a second, and nothing is sent meanwhile.
+    for (message, n) in pulled["messages"].as_array().unwrap().iter().zip(1..) {
+        wire.ok(json!({"op": "nack", "tag": message["tag"], "delay_ms": 150 * n}));
     }
-    receiver.closes_with("idle");
+    wire.ok(json!({"op": "consume", "queue": "q", "auto_ack": true}));
+    for _ in 0..12 {
+        wire.message();
+    }
+    wire.closes_with("idle");
 }
 
 #[test]
