@@ -19,7 +19,9 @@ pub enum AccountsError {
     )]
     TenantHasUsers(TenantName),
     /// A user that is not there.
-    #[error("the tenant {tenant} has no user {user}; `gmq admin user list` shows those there are")]
+    #[error(
+        "there is no user {user} of the tenant {tenant}; `gmq admin user list` shows those there are"
+    )]
     NoSuchUser {
         /// The tenant.
         tenant: TenantName,
@@ -45,7 +47,7 @@ pub enum AccountsError {
     CertificateTaken(San),
     /// A certificate is required of a user that has none.
     #[error(
-        "a user that must present its certificate needs one: give it with --certificate, for \
+        "a user that must present its certificate needs one; give it with --certificate, for \
          example --certificate dns:worker-7.acme.example"
     )]
     CertificateMissing,
@@ -62,7 +64,9 @@ pub enum AccountsError {
     )]
     Newer(PathBuf),
     /// Files that cannot be made or protected.
-    #[error("the accounts database {path} cannot be opened: {reason}")]
+    #[error(
+        "the accounts database {path} cannot be opened: {reason}; check data_dir and who owns it"
+    )]
     Files {
         /// The database's file or folder.
         path: PathBuf,
@@ -73,6 +77,9 @@ pub enum AccountsError {
     #[error("the accounts database is damaged: {0}; restore a copy of it")]
     Damaged(String),
     /// Anything else that the database says.
-    #[error("the accounts database cannot be used just now: {0}")]
+    #[error(
+        "the accounts database cannot be used: {0}; try again, and if it stays so restore a copy of \
+         data_dir/accounts.db"
+    )]
     Database(#[from] sqlx::Error),
 }

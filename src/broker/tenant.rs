@@ -11,11 +11,11 @@ use super::clock::Clock;
 use super::outbox::{Outbox, Outgoing};
 use crate::engine::{Batch, Config, Effect, Input, Load, Tenant, TenantLimits, Usage};
 use crate::store::{Appended, Listener, Store, StoreError};
-use crate::types::{ConnectionId, Lsn, Monotonic, QueueName, Quotas, Tag, TenantId};
+use crate::types::{ConnectionId, Lsn, Monotonic, QueueName, Quota, Quotas, Tag, TenantId};
 
 /// The tenant has as many connections as its quota allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the tenant has all the connections that its quota allows")]
+#[error("{}", Quota::Connections.used_up())]
 pub struct TenantFull;
 
 /// See the module.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::serve::{accounts_path, load_config};
+use super::serve::{self, accounts_path, load_config};
 use super::{Failure, Outcome, password};
 use crate::accounts::{Accounts, NewUser, SqliteAccounts, TenantChange};
 use crate::client::Profile;
@@ -29,7 +29,8 @@ pub(super) struct Init {
     #[arg(long, value_name = "NAME_OR_IP")]
     host: Vec<String>,
     /// Where the server is to listen.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4884")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4884",
+          value_parser = serve::address)]
     listen: SocketAddr,
 }
 
@@ -60,11 +61,14 @@ pub(super) async fn make(
         if path.exists() {
             let path = path.display();
             return Err(Failure::new(format!(
-                "{path} exists already and nothing is overwritten; give another folder, or remove it"
+                "{path} exists already and is never overwritten; give another folder, or remove it"
             )));
         }
     }
-    fs::create_dir_all(dir)?;
+    fs::create_dir_all(dir).map_err(|error| {
+        let dir = dir.display();
+        Failure::new(format!("{dir} cannot be made: {error}; give another folder"))
+    })?;
     let certs = dir.join("certs");
     let mut names = LOCAL_HOSTS.to_vec();
     names.extend(hosts.iter().map(String::as_str));
@@ -117,7 +121,13 @@ fn profile(hosts: &[String], listen: SocketAddr, password: Zeroizing<String>) ->
 }
 
 fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Outcome {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(bytes)?;
-    Ok(file.sync_all()?)
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|error: std::io::Error| {
+        let path = path.display();
+        Failure::new(format!("{path} cannot be written: {error}; mend that and begin anew"))
+    })
 }

@@ -1,5 +1,7 @@
 //! Limits as they are written on the command line: a number or size, or a word for none of its own.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 
 /// A limit; `None` where the word stood.
@@ -23,4 +25,14 @@ pub(super) fn size(text: &str, none: &str) -> Result<Limit, String> {
     let size: Result<ByteSize, _> = text.parse();
     let size = size.map_err(|_| format!("must be a size such as 10 GiB, or {none}"))?;
     Ok(Limit(Some(size.as_u64())))
+}
+
+/// A time such as `30s`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "must be a time such as 30s or 5m".to_owned())
+}
+
+/// A size such as `128` or `1 MiB`.
+pub(super) fn bytes(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "must be a size such as 128 or \"1 MiB\"".to_owned())
 }

@@ -70,7 +70,9 @@ pub(super) fn hash(config: &Config, password: &str) -> Outcome<Zeroizing<String>
 
 fn first_line() -> Outcome<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::new());
-    stdin().lock().read_line(&mut line)?;
+    stdin().lock().read_line(&mut line).map_err(|error| {
+        Failure::new(format!("the password cannot be read: {error}; give one line of UTF-8"))
+    })?;
     Ok(Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 

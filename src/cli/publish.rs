@@ -43,7 +43,7 @@ pub(super) struct Publish {
 fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err("a header is written NAME=VALUE".to_owned()),
+        None => Err("must be written NAME=VALUE".to_owned()),
     }
 }
 
@@ -60,8 +60,9 @@ pub(super) async fn run(command: Publish) -> Outcome {
         messages.push(message(bytes, json, &headers)?);
     }
     for path in file {
-        let bytes = std::fs::read(&path)
-            .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display())))?;
+        let bytes = std::fs::read(&path).map_err(|error| {
+            Failure::new(format!("{} cannot be read: {error}; give another --file", path.display()))
+        })?;
         messages.push(message(bytes, json, &headers)?);
     }
     let client = connect.client().await?;
@@ -138,10 +139,9 @@ fn standard_input() -> Outcome<Vec<u8>> {
 
 fn message(bytes: Vec<u8>, json: bool, headers: &Headers) -> Outcome<Message> {
     let mut message = if json {
-        String::from_utf8(bytes)
-            .ok()
-            .and_then(|text| body(&text))
-            .ok_or_else(|| Failure::new("--json wants each message to be one JSON value"))?
+        String::from_utf8(bytes).ok().and_then(|text| body(&text)).ok_or_else(|| {
+            Failure::new("a message is not one JSON value; mend it, or leave --json out")
+        })?
     } else {
         payload(bytes)
     };

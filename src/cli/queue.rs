@@ -10,7 +10,7 @@ use super::consume::{self, Form};
 use super::limit::{self, Limit};
 use super::output::{self, OutputFormat};
 use crate::client::QueueReport;
-use crate::types::{Pattern, QueueName, Seq, SettingsPatch, Storage};
+use crate::types::{LEASE_MS_MAX, Pattern, QueueName, Seq, SettingsPatch, Storage};
 
 /// Look at queues and change them.
 #[derive(Debug, Args)]
@@ -101,7 +101,7 @@ struct Declare {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<Limit>,
     /// How long a consumer may have a message, such as 30s.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = ack_timeout)]
     ack_timeout: Option<Duration>,
     /// Change the queue if it exists.
     #[arg(long)]
@@ -119,11 +119,24 @@ fn storage(text: &str) -> Result<Storage, String> {
 }
 
 fn count(text: &str) -> Result<Limit, String> {
-    limit::count(text, "off")
+    at_least_1(limit::count(text, "off")?)
 }
 
 fn size(text: &str) -> Result<Limit, String> {
-    limit::size(text, "off")
+    at_least_1(limit::size(text, "off")?)
+}
+
+fn at_least_1(limit: Limit) -> Result<Limit, String> {
+    if limit.0 == Some(0) { Err("must be at least 1, or off".to_owned()) } else { Ok(limit) }
+}
+
+fn ack_timeout(text: &str) -> Result<Duration, String> {
+    let time = limit::time(text)?;
+    if (1..=u128::from(LEASE_MS_MAX)).contains(&time.as_millis()) {
+        Ok(time)
+    } else {
+        Err("must be between 1ms and 12h".to_owned())
+    }
 }
 
 pub(super) async fn run(command: Queue) -> Outcome {

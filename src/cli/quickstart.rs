@@ -21,7 +21,8 @@ pub(super) struct Quickstart {
     #[arg(long, default_value = "./gmq-quickstart")]
     dir: PathBuf,
     /// Where to listen; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4884")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4884",
+          value_parser = serve::address)]
     listen: SocketAddr,
     /// End after the round trip instead of going on serving.
     #[arg(long)]

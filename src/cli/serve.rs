@@ -24,8 +24,13 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", default_value = "gmq.toml")]
     config: PathBuf,
     /// Listen there instead; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
+}
+
+/// Where to listen, as it is typed.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address and a port such as 127.0.0.1:4884".to_owned())
 }
 
 pub(super) async fn run(command: Serve) -> Outcome {

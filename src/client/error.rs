@@ -16,6 +16,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// No address.
+    #[error(
+        "the server's address \"{0}\" is not written HOST:PORT, such as bus.acme.example:4884; mend it in \
+         the client profile"
+    )]
+    Address(String),
     /// The certificate files.
     #[error("{0}")]
     Tls(String),
@@ -31,19 +37,22 @@ pub enum Error {
         reason: String,
     },
     /// The login.
-    #[error("{0}; check tenant, user, password and certificate in the client profile")]
+    #[error("{0}")]
     Login(Box<ServerError>),
     /// The server refused a request.
     #[error("{0}")]
     Refused(Box<ServerError>),
     /// The server ended the connection.
-    #[error("the server closed the connection: {0}")]
+    #[error("the server closed the connection ({code}): {}", meaning(.0), code = .0)]
     Closed(String),
     /// The connection is gone.
-    #[error("the connection is lost: {0}; what was not confirmed may or may not have happened")]
+    #[error(
+        "the connection is lost: {0}; what was not confirmed may or may not have happened; look \
+         before you repeat it"
+    )]
     Lost(String),
     /// A delivery of a connection that is gone.
-    #[error("the message has returned to its queue with the connection over which it came")]
+    #[error("the message has returned to its queue with its connection; wait until it comes again")]
     Returned,
     /// Not a gmq server, or a broken one.
     #[error(transparent)]
@@ -59,5 +68,21 @@ impl From<TlsError> for Error {
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Error::Lost(error.to_string())
+    }
+}
+
+/// What a `closing` means for who reads it, and what to do.
+fn meaning(code: &str) -> &'static str {
+    match code {
+        "too_many_connections" => "it has as many as it may; close some, or try again later",
+        "auth_timeout" => "the login took too long; try again",
+        "revoked" => "the user may no longer log in as it did; ask who administers the server",
+        "idle" => "nothing was sent or received for limits.idle_timeout; connect again",
+        "too_slow" => "nothing was read for limits.write_timeout; read faster, and connect again",
+        "shutting_down" => "it stops; connect again once it runs",
+        "frame_too_large" => {
+            "a request was longer than its limits.max_frame_bytes; send less in one"
+        }
+        _ => "the server's log says why",
     }
 }

@@ -35,20 +35,25 @@ pub(super) async fn open(profile: &Profile) -> Result<Opened, Error> {
             }
         }
     }
-    Err(last.unwrap_or_else(|| Error::Connect {
-        address: profile.server.clone(),
-        reason: "the profile's server is no HOST:PORT".to_owned(),
-    }))
+    Err(last.unwrap_or_else(|| Error::Address(profile.server.clone())))
+}
+
+/// The host of a `HOST:PORT`.
+fn host(address: &str) -> Option<ServerName<'static>> {
+    let (host, port) = address.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(host).ok()
 }
 
 async fn open_at(profile: &Profile, address: &str) -> Result<Opened, Error> {
     let identity = profile.certificate.as_deref().zip(profile.key.as_deref());
     let config = tls::client_config(&profile.ca, identity)?;
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let unreachable = |reason: String| Error::Connect { address: address.to_owned(), reason };
-    let name = ServerName::try_from(host).map_err(|error| unreachable(error.to_string()))?;
-    let tcp = TcpStream::connect(address).await.map_err(|error| unreachable(error.to_string()))?;
+    let name = host(address).ok_or_else(|| Error::Address(address.to_owned()))?;
+    let tcp = TcpStream::connect(address).await.map_err(|error| {
+        let reason = error.to_string();
+        Error::Connect { address: address.to_owned(), reason }
+    })?;
     tcp.set_nodelay(true)?;
     let failed = |error: std::io::Error| {
         let reason = error.to_string();

@@ -42,17 +42,34 @@ pub struct Profile {
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     /// The file cannot be read.
-    #[error("the client profile {0} cannot be read: {1}")]
+    #[error(
+        "the client profile {0} cannot be read: {1}; name another, such as the client.toml that \
+         `gmq init` made"
+    )]
     Read(PathBuf, std::io::Error),
+    /// The password's file cannot be read.
+    #[error("the password file {0} cannot be read: {1}; mend password_file in the client profile")]
+    ReadPassword(PathBuf, std::io::Error),
     /// Others can read it.
-    #[error("the client profile {0} can be read by others; run: chmod 600 {0}")]
+    #[error("the client profile {0} can be read by others; run `chmod 600 {0}`")]
     Open(PathBuf),
     /// It is not written as it should be. The values are not repeated, one is a password.
-    #[error("the client profile {0} is not right: {1}")]
-    Syntax(PathBuf, String),
+    #[error("the client profile {file} is not right: {reason}; mend it{}", at_line(.line))]
+    Syntax {
+        /// The profile.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// Where, from 1, if it is in one place.
+        line: Option<usize>,
+    },
     /// No password.
     #[error("the client profile {0} has neither password nor password_file; add one of them")]
     NoPassword(PathBuf),
+}
+
+fn at_line(line: &Option<usize>) -> String {
+    line.map_or(String::new(), |line| format!(" at line {line}"))
 }
 
 impl Profile {
@@ -64,12 +81,15 @@ impl Profile {
             return Err(ProfileError::Open(path.to_owned()));
         }
         let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
-        let mut profile: Self = toml::from_str(&text)
-            .map_err(|error| ProfileError::Syntax(path.to_owned(), error.message().to_owned()))?;
+        let mut profile: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
+            let reason = error.message().lines().collect::<Vec<_>>().join(", ");
+            ProfileError::Syntax { file: path.to_owned(), reason, line }
+        })?;
         profile.count_from(path.parent().unwrap_or(Path::new("")));
         if let (None, Some(file)) = (&profile.password, &profile.password_file) {
             let text = fs::read_to_string(file)
-                .map_err(|error| ProfileError::Read(file.clone(), error))?;
+                .map_err(|error| ProfileError::ReadPassword(file.clone(), error))?;
             profile.password = text.lines().next().map(|line| Zeroizing::new(line.to_owned()));
         }
         if profile.password.is_none() {

@@ -65,19 +65,19 @@ impl Denial {
     /// Appends the reply.
     pub fn write(self, out: &mut Vec<u8>, token: &RequestToken) {
         let (code, message, field) = match self {
-            Denial::Forbidden => (ErrorCode::Forbidden, FORBIDDEN, None),
+            // In the words of the engine, which refuses pulls that wait.
+            Denial::Forbidden => {
+                (ErrorCode::Forbidden, engine::Refusal::Forbidden.to_string(), None)
+            }
             Denial::Authenticated => (
                 ErrorCode::BadRequest,
-                "this connection is authenticated already; open another one",
+                "this connection is logged in already; open another one".to_owned(),
                 Some("op"),
             ),
         };
-        response::error(out, token, code, message, &Details { field, ..Details::default() });
+        response::error(out, token, code, &message, &Details { field, ..Details::default() });
     }
 }
-
-/// Said of every request without its grant.
-const FORBIDDEN: &str = "the user has no grant for this; `gmq admin user grant` gives one";
 
 /// Checks the grant of a request and makes what the engine is to do of it.
 pub fn prepare(caller: &Caller<'_>, request: Request) -> Result<Outcome, Denial> {

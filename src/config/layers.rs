@@ -120,7 +120,7 @@ impl Merging {
                     _ => self.refuse(
                         &key,
                         source,
-                        format!("is a section: write [{key}] and its settings below it"),
+                        format!("is a section; write [{key}] and its settings below it"),
                     ),
                 }
             } else {
@@ -171,11 +171,11 @@ fn is_section(key: &str) -> bool {
 fn unreadable(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
-            "there is no such file: name another with --config, or make one with gmq init DIR"
+            "there is no such file; name another with --config, or make one with `gmq init DIR`"
                 .to_owned()
         }
         std::io::ErrorKind::InvalidData => "must be UTF-8".to_owned(),
-        _ => format!("cannot be read: {error}"),
+        _ => format!("cannot be read: {error}; name a file that this user may read"),
     }
 }
 
@@ -185,14 +185,17 @@ fn malformed(text: &str, error: &toml::de::Error) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
     let reason = error.message().lines().collect::<Vec<_>>().join(", ");
-    format!("is not TOML at line {line}, column {column}: {reason}")
+    let reason = if reason.is_empty() { "a value is missing or not whole" } else { &reason };
+    format!("is not TOML at line {line}, column {column}: {reason}; mend it there")
 }
 
 /// Says that there is no such setting, and names the nearest one as `write` writes it.
 fn unknown(key: &str, write: impl Fn(&str) -> String) -> String {
     match nearest(key) {
         Some(name) => format!("there is no such setting; did you mean {}?", write(name)),
-        None => "there is no such setting; gmq config show lists them all".to_owned(),
+        None => {
+            "there is no such setting; the file that `gmq init` makes lists them all".to_owned()
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn frame_holds_message(config: &Config) -> Option<String> {
         let least = ByteSize(least.next_multiple_of(bytesize::KIB)).to_toml();
         format!(
             "a frame must hold the longest message as base64, which is 4/3 of \
-             limits.max_message_bytes, and 64 KiB: set limits.max_frame_bytes = {least} or more, \
+             limits.max_message_bytes, and 64 KiB; set limits.max_frame_bytes = {least} or more, \
              or limits.max_message_bytes lower"
         )
     })
@@ -55,7 +55,7 @@ fn outbox_holds_frame(config: &Config) -> Option<String> {
     let frame = config.limits.max_frame_bytes;
     (config.limits.max_outbox_bytes < frame).then(|| {
         format!(
-            "an outbox must hold the longest reply, which is limits.max_frame_bytes: set \
+            "an outbox must hold the longest reply, which is limits.max_frame_bytes; set \
              limits.max_outbox_bytes = {} or more",
             frame.to_toml()
         )
@@ -72,7 +72,7 @@ fn password_costs_enough(config: &Config) -> Option<String> {
         let least = OWASP_MINIMA.iter().rev().find(|(_, passes)| iterations >= *passes);
         let least_kib = least.unwrap_or(&OWASP_MINIMA[0]).0;
         format!(
-            "a password would cost less than OWASP's minimum: set auth.argon2.memory_kib = \
+            "a password would cost less than OWASP's minimum; set auth.argon2.memory_kib = \
              {least_kib} or more with these iterations, or leave both out"
         )
     })

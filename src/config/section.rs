@@ -34,7 +34,7 @@ pub(super) struct Section {
 
 /// Reads `found` as a `T` and checks the setting's range. Never repeats what it found.
 pub(super) fn read<T: Value>(setting: &Setting, found: &Found) -> Result<String, String> {
-    let expected = || format!("expected {}", T::expected());
+    let expected = || format!("must be {}", T::expected());
     let value: T = super::value::deserialize(found).map_err(|error: figment::Error| {
         // Only our own texts are passed on: the library's own kinds print the value.
         match error.kind {

@@ -175,7 +175,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
         assert_eq!(message, format!("there is no such setting; did you mean {nearest}?"));
     }
     let (_, message) = problem("quite_another_thing = 1", &[]);
-    assert!(message.contains("gmq config show"), "{message}");
+    assert!(message.contains("gmq init"), "{message}");
     let (_, message) = problem("limits = 3", &[]);
     assert!(message.contains("write [limits]"), "{message}");
 }
@@ -217,8 +217,8 @@ fn everything_wrong_is_told_at_once_with_its_source() {
     );
     assert_eq!(message("accounts"), "this version does not have \"mysql\" yet; write \"sqlite\"");
     assert_eq!(message("limits.max_connections"), "must be between 1 and 1000000");
-    assert_eq!(message("tls.client_auth"), "expected \"off\" or \"optional\" or \"required\"");
-    assert!(message("limits.write_timeout").starts_with("expected a time such as \"10s\""));
+    assert_eq!(message("tls.client_auth"), "must be \"off\", \"optional\" or \"required\"");
+    assert!(message("limits.write_timeout").starts_with("must be a time such as \"10s\""));
     let environment = Source::Environment("GMQ_LIMITS__AUTH_TIMEOUT".into());
     assert_eq!(told["limits.auth_timeout"].source, environment);
     // The rule is broken by the message's limit, so that is where it is to be mended.
@@ -270,7 +270,7 @@ fn a_file_that_cannot_be_read_is_told() {
     assert_eq!(
         problems.to_string(),
         format!(
-            "{}: there is no such file: name another with --config, or make one with gmq init DIR",
+            "{}: there is no such file; name another with --config, or make one with `gmq init DIR`",
             missing.display()
         )
     );

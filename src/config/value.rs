@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 /// A value that a setting can have. Everything is readable from text, because text is all that the
 /// environment has; numbers and lists are what TOML has besides.
 pub(super) trait Value: Sized {
-    /// What is expected, to follow "expected ".
+    /// What is expected, to follow "must be ".
     fn expected() -> String;
 
     /// Reads the text; the error is what was expected.
@@ -80,7 +80,7 @@ fn refusal<T: Value, E: Error>() -> E {
 }
 
 pub(super) fn expected<T: Value>() -> String {
-    format!("expected {}", T::expected())
+    format!("must be {}", T::expected())
 }
 
 pub(super) fn quoted(text: &str) -> String {
@@ -223,7 +223,7 @@ fn network(text: &str) -> Result<IpNet, String> {
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| expected::<Vec<IpNet>>())?;
     if net.addr() != net.network() {
-        return Err("a network has address bits beyond its prefix: write 10.0.0.0/8, not \
+        return Err("has a network with address bits beyond its prefix; write 10.0.0.0/8, not \
                     10.0.0.1/8"
             .to_owned());
     }

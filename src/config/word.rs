@@ -26,7 +26,12 @@ macro_rules! words {
         impl Value for $name {
             fn expected() -> String {
                 let words: &[&str] = &[$(concat!("\"", $word, "\"")),+];
-                words.join(" or ")
+                let (last, others) = words.split_last().expect("there is a word");
+                if others.is_empty() {
+                    (*last).to_owned()
+                } else {
+                    format!("{} or {last}", others.join(", "))
+                }
             }
             fn parse(text: &str) -> Result<Self, String> {
                 match text {
@@ -124,7 +129,7 @@ words! {
 
 impl Value for SanKind {
     fn expected() -> String {
-        "\"dns\" or \"uri\" or \"email\"".to_owned()
+        "\"dns\", \"uri\" or \"email\"".to_owned()
     }
     fn parse(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| expected::<Self>())

@@ -154,37 +154,43 @@ pub enum Reply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The queue does not exist.
-    #[error("there is no queue of this name")]
+    #[error("there is no queue of this name; declare it first")]
     NoSuchQueue,
     /// A declare that differs.
-    #[error("the queue exists with other settings")]
+    #[error(
+        "the queue exists with other settings: {}; name those it has, or change them with update",
+        .differences.join(", ")
+    )]
     QueueExists {
         /// Settings named in the request that the queue has otherwise.
         differences: Vec<&'static str>,
     },
     /// `max_messages` or `max_bytes` of the queue.
-    #[error("the queue is full")]
+    #[error("the queue is full; consume from it, or raise its max_messages or max_bytes")]
     QueueFull,
     /// A delete `if_empty`.
-    #[error("the queue has messages")]
+    #[error("the queue has messages; purge it first, or delete it without if_empty")]
     QueueNotEmpty,
     /// A quota of the tenant or a limit of the connection.
-    #[error("the quota of {} is used up", .0.as_str())]
+    #[error("{}", .0.used_up())]
     QuotaExceeded(Quota),
     /// Deliveries that are not in hand; those of the request that are were done all the same.
-    #[error("some tags are not in hand: never given, settled, or their lease is over")]
+    #[error(
+        "some tags are not in hand: never given, settled, or their lease is over; what was not \
+         settled is delivered again"
+    )]
     UnknownTag {
         /// Those not in hand, in the order of the request.
         tags: Vec<Tag>,
     },
     /// No such subscription.
-    #[error("this connection has no subscription of this number")]
+    #[error("this connection has no subscription of this number; it may have ended already")]
     UnknownSubscription,
     /// A waiting pull whose grant went.
-    #[error("the user has no grant for this")]
+    #[error("the user has no grant for this; `gmq admin user grant` gives one")]
     Forbidden,
     /// `require` asks for what the queue's store cannot give.
-    #[error("the queue's store cannot give the level {asked}; it gives {best}")]
+    #[error("the queue's store cannot give the level {asked}; require {best} or less")]
     LevelNotOffered {
         /// What was asked.
         asked: Level,
@@ -198,10 +204,12 @@ pub enum Refusal {
         setting: &'static str,
     },
     /// The store is latched or out of reach.
-    #[error("the store cannot take or give anything now")]
+    #[error(
+        "the store cannot take or give anything now; try again later, and look at the server's log"
+    )]
     StorageUnavailable,
     /// The server is stopping.
-    #[error("the server is shutting down")]
+    #[error("the server is shutting down; connect again and repeat the request")]
     ShuttingDown,
 }
 

@@ -89,7 +89,7 @@ pub enum CloseCode {
     AuthTimeout,
     /// The credentials are no longer good.
     Revoked,
-    /// Nothing was sent for too long.
+    /// Nothing was sent or received for too long.
     Idle,
     /// Nothing was read for too long.
     TooSlow,

@@ -27,6 +27,15 @@ impl Place<'_> {
             Place::In(outer) => format!("{outer}.{name}"),
         }
     }
+
+    /// What has the fields.
+    fn owner(self) -> String {
+        match self {
+            Place::Request => "this request".to_owned(),
+            Place::Message(_) => "a message".to_owned(),
+            Place::In(outer) => outer.to_owned(),
+        }
+    }
 }
 
 /// The names that an object of the protocol may have.
@@ -88,7 +97,7 @@ impl<'a> Fields<'a> {
         let Some(left) = self.entries.first() else { return Ok(()) };
         Err(self.stranger().unwrap_or_else(|| {
             let place = self.place.join(&left.name);
-            ParseError::bad_request(Some(place), "stands there more than once")
+            ParseError::bad_request(Some(place), "stands there more than once; give it once")
         }))
     }
 
@@ -101,7 +110,8 @@ impl<'a> Fields<'a> {
         Some(if among(self.names.later, &stranger.name) {
             not_yet(place, &stranger.name)
         } else {
-            ParseError::bad_request(place, "is not a field of this request")
+            let of = self.place.owner();
+            ParseError::bad_request(place, format!("is not a field of {of}; check its spelling"))
         })
     }
 }
@@ -113,7 +123,10 @@ fn clip(name: &str) -> &str {
 
 /// "Not supported yet" for a field or request that this version knows by name only.
 pub(super) fn not_yet(place: Option<String>, name: &str) -> ParseError {
-    ParseError::bad_request(place, format!("{name} is not supported yet by this version"))
+    ParseError::bad_request(
+        place,
+        format!("{name} is not supported yet by this version; leave it out"),
+    )
 }
 
 impl<'a, 'f> Field<'a, 'f> {

@@ -11,19 +11,23 @@ const DEPTH_MAX: u32 = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// Bytes that are no text.
-    #[error("the frame is not valid UTF-8")]
+    #[error("the frame is not valid UTF-8; write JSON in UTF-8")]
     Utf8,
     /// Something that the grammar does not allow.
-    #[error("the frame is not valid JSON at byte {0}")]
+    #[error("the frame is not valid JSON at byte {0}; a frame is one JSON object on one line")]
     Syntax(usize),
     /// A surrogate escape without its other half.
-    #[error("a surrogate escape without its other half at byte {0}")]
+    #[error(
+        "the frame has a surrogate escape without its other half at byte {0}; write both halves"
+    )]
     Surrogate(usize),
     /// Too deep.
-    #[error("nested deeper than 64 levels at byte {0}")]
+    #[error(
+        "the frame is nested deeper than 64 levels at byte {0}; send it flatter, or as a payload"
+    )]
     Depth(usize),
     /// Valid, but no object.
-    #[error("the frame is not a JSON object")]
+    #[error("the frame is not a JSON object; write one on each line")]
     NotAnObject,
 }
 

@@ -19,12 +19,18 @@ const CORRELATION_ID_BYTES_MAX: usize = 128;
 /// Takes the fields of one message out of `fields`.
 pub(super) fn parse(fields: &mut Fields<'_>, limits: &Limits) -> Result<Message, ParseError> {
     let content = match (fields.optional("payload"), fields.optional("body")) {
-        (Some(payload), None) => Content::Payload(decode(&payload)?),
-        (None, Some(body)) => Content::Body(body.text.into()),
-        (Some(payload), Some(_)) => return Err(payload.refuse("stands beside a body")),
-        (None, None) => return Err(fields.missing("payload", "or a body is missing")),
+        (Some(payload), None) => Some(Content::Payload(decode(&payload)?)),
+        (None, Some(body)) => Some(Content::Body(body.text.into())),
+        (Some(payload), Some(_)) => {
+            return Err(payload.refuse("stands beside body; give one of the two"));
+        }
+        (None, None) => None,
     };
-    let message = Message { content, properties: properties(fields)?, published_at: 0 };
+    let properties = properties(fields)?;
+    // Behind all values: what is missing is told after what is wrong.
+    let content =
+        content.ok_or_else(|| fields.missing("payload", "is missing; give it or body"))?;
+    let message = Message { content, properties, published_at: 0 };
     if message.size() > limits.max_message_bytes {
         return Err(ParseError::too_large(limits.max_message_bytes));
     }
@@ -64,24 +70,26 @@ fn properties(fields: &mut Fields<'_>) -> Result<Option<Box<Properties>>, ParseE
 fn parse_headers(field: &Field<'_, '_>) -> Result<Headers, ParseError> {
     let entries = field.object()?;
     if entries.len() > HEADERS_MAX {
-        return Err(field.refuse("has more than 64 entries"));
+        return Err(field.refuse("must have at most 64 entries"));
     }
     let mut headers = Headers::with_capacity(entries.len());
     let mut bytes = 0;
     for entry in &entries {
         if headers.iter().any(|(name, _)| **name == *entry.name) {
-            return Err(field.refuse("has a name more than once"));
+            return Err(field.refuse("must have each name once"));
         }
         if entry.name.starts_with("gmq-") {
-            return Err(field.refuse("names that begin with gmq- are the server's"));
+            return Err(
+                field.refuse("must have no name that begins with gmq-: those are the server's")
+            );
         }
         let value = json::string(entry.value)
-            .ok_or_else(|| field.refuse("must be an object of strings"))?;
+            .ok_or_else(|| field.refuse("must have strings alone as values"))?;
         bytes += entry.name.len() + value.len();
         headers.push((entry.name.as_ref().into(), value.into()));
     }
     if bytes > HEADERS_BYTES_MAX {
-        return Err(field.refuse("has more than 8 KiB of names and values"));
+        return Err(field.refuse("must have at most 8 KiB of names and values"));
     }
     Ok(headers)
 }

@@ -75,7 +75,7 @@ pub struct ReceivedMessage {
 
 /// What an error reply says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, thiserror::Error)]
-#[error("{message} ({code})")]
+#[error("{message} ({code}{})", again(.retry_after_ms))]
 pub struct ServerError {
     /// The code, see [`super::ErrorCode`]; a newer server may have others.
     pub code: String,
@@ -99,6 +99,10 @@ pub struct ServerError {
     /// The number in the server's log.
     #[serde(default)]
     pub incident: Option<u64>,
+}
+
+fn again(retry_after_ms: &Option<u64>) -> String {
+    retry_after_ms.map_or(String::new(), |ms| format!(", again in {} s", ms.div_ceil(1000)))
 }
 
 /// The server said what is no line of the protocol.

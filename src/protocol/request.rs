@@ -6,7 +6,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::error_code::ErrorCode;
-use super::fields::{Field, Fields, Names, Place, not_yet};
+use super::fields::{Field, Fields, Names, Place};
 use super::settings::TIME_MS_MAX;
 use super::{json, message, settings};
 use crate::types::{
@@ -125,7 +125,10 @@ impl ParseError {
     }
 
     pub(super) fn too_large(limit: u64) -> Self {
-        let message = format!("a message has at most {limit} bytes of content and headers");
+        let message = format!(
+            "a message has at most {limit} bytes of content and headers; split it, or raise \
+             limits.max_message_bytes of the server"
+        );
         Self::new(ErrorCode::MessageTooLarge, message)
     }
 }
@@ -163,6 +166,9 @@ const OPS: [&str; 21] = [
     "topic.list",
 ];
 
+const UNKNOWN_OP: &str =
+    "there is no request of this name; check its spelling, and that the server is not too old";
+
 /// Takes a frame apart. Syntax comes first: whatever else may be wrong with a frame, if it is not
 /// one JSON object it is `bad_frame`.
 pub fn parse(frame: &[u8], limits: &Limits) -> Result<Parsed, ParseError> {
@@ -195,7 +201,7 @@ fn request_op(fields: &mut Fields<'_>) -> Result<&'static str, ParseError> {
     let text = field.string()?;
     OPS.into_iter()
         .find(|op| *op == text)
-        .ok_or_else(|| ParseError::new(ErrorCode::UnknownOp, "there is no request of this name"))
+        .ok_or_else(|| ParseError::new(ErrorCode::UnknownOp, UNKNOWN_OP))
 }
 
 fn request(
@@ -224,7 +230,10 @@ fn request(
         "queue.info" => Request::Info { queue: queue(&mut fields)? },
         "queue.list" => list(&mut fields)?,
         "queue.peek" => peek(&mut fields)?,
-        later => return Err(not_yet(Some("op".to_owned()), later)),
+        later => {
+            let text = format!("{later} is not supported yet by this version");
+            return Err(ParseError::bad_request(Some("op".to_owned()), text));
+        }
     };
     fields.finish()?;
     Ok(request)
@@ -265,15 +274,19 @@ fn auth(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
         Some(field) => field.parsed(TenantName::new)?,
         None => TenantName::default(),
     };
-    let user = fields.required("user")?.parsed(UserName::new)?;
-    let field = fields.required("password")?;
-    let password =
-        Password::new(field.string()?).ok_or_else(|| field.refuse("must have 1 to 1024 bytes"))?;
+    let user = fields.optional("user").map(|field| field.parsed(UserName::new)).transpose()?;
+    let password = fields.optional("password").map(|field| password(&field)).transpose()?;
+    let user = user.ok_or_else(|| fields.missing("user", "is missing"))?;
+    let password = password.ok_or_else(|| fields.missing("password", "is missing"))?;
     Ok(Request::Auth(Auth { tenant, user, password }))
 }
 
+fn password(field: &Field<'_, '_>) -> Result<Password, ParseError> {
+    Password::new(field.string()?).ok_or_else(|| field.refuse("must have 1 to 1024 bytes"))
+}
+
 fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseError> {
-    let queue = queue(&mut fields)?;
+    let queue = fields.optional("queue").map(|field| field.parsed(QueueName::new)).transpose()?;
     let require = match fields.optional("require") {
         Some(field) => Some(Level::from_name(&field.string()?).ok_or_else(|| {
             field.refuse("must be \"memory\", \"os\", \"disk\" or \"replicated\"")
@@ -287,8 +300,10 @@ fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseErro
         None => vec![message::parse(&mut fields, limits)?],
     };
     if batch && let Some(field) = message::FIELDS.iter().find_map(|name| fields.optional(name)) {
-        return Err(field.refuse("stands beside messages"));
+        return Err(field.refuse("stands beside messages; give one of the two"));
     }
+    // Behind all values: what is missing is told after what is wrong.
+    let queue = queue.ok_or_else(|| fields.missing("queue", "is missing"))?;
     fields.finish()?;
     Ok(Request::Publish { queue, messages, batch, require })
 }
@@ -400,7 +415,9 @@ fn tags(fields: &mut Fields<'_>) -> Result<Tags, ParseError> {
             .map(Tags::List)
             .ok_or_else(|| list.refuse("must be an array of unsigned integers")),
         (None, None, Some(tag)) => Ok(Tags::UpTo(Tag(tag.integer(0..=u64::MAX)?))),
-        (None, None, None) => Err(fields.missing("tag", "is missing; or give tags, or up_to")),
+        (None, None, None) => {
+            Err(fields.missing("tag", "is missing; give one of tag, tags and up_to"))
+        }
         (_, Some(second), _) | (_, _, Some(second)) => {
             Err(second.refuse("stands beside another; give one of tag, tags and up_to"))
         }

@@ -163,13 +163,13 @@ pub fn parse_error(out: &mut Vec<u8>, error: &ParseError) {
 
 /// The reply to a line that is too long.
 pub fn frame_too_large(out: &mut Vec<u8>, limit: usize) {
-    let message = format!("a frame has at most {limit} bytes");
+    let message = format!("the frame is longer than {limit} bytes; send less in one");
     error_line(out, None, None, ErrorCode::FrameTooLarge, &message, &Details::default());
 }
 
 /// The reply to one bad frame too many.
 pub fn too_many_errors(out: &mut Vec<u8>) {
-    let message = "more than 100 bad frames in a row";
+    let message = "more than 100 bad frames in a row; a frame is one JSON object on one line";
     error_line(out, None, None, ErrorCode::TooManyErrors, message, &Details::default());
 }
 

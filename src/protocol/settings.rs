@@ -47,8 +47,8 @@ pub(super) fn parse(field: &Field<'_, '_>) -> Result<SettingsPatch, ParseError> 
     if let Some(field) = fields.optional("overflow") {
         settings.overflow = Some(match &*field.string()? {
             "reject" => Overflow::Reject,
-            "drop_oldest" => return Err(later(&field)),
-            _ => return Err(field.refuse("must be \"reject\" or \"drop_oldest\"")),
+            "drop_oldest" => return Err(not_yet(place(&field), "overflow \"drop_oldest\"")),
+            _ => return Err(field.refuse("must be \"reject\"")),
         });
     }
     if let Some(field) = fields.optional("ack_timeout_ms") {
@@ -107,5 +107,9 @@ fn refuse_unless_null(
 }
 
 fn later(field: &Field<'_, '_>) -> ParseError {
-    not_yet(Some(format!("settings.{}", field.name)), field.name)
+    not_yet(place(field), field.name)
+}
+
+fn place(field: &Field<'_, '_>) -> Option<String> {
+    Some(format!("settings.{}", field.name))
 }

@@ -287,7 +287,8 @@ const CLOSE_HURRIED: Duration = Duration::from_millis(100);
 /// When the connection ends for its peer's silence. The timer behind it is moved as seldom as
 /// possible: it exists only once something is to be waited for.
 struct Deadlines {
-    last_read: Instant,
+    /// When something was last received or sent.
+    last_moved: Instant,
     /// Since when the peer has taken nothing of what waits for it.
     stuck_since: Option<Instant>,
     next: Option<(Instant, CloseCode)>,
@@ -296,14 +297,15 @@ struct Deadlines {
 
 impl Deadlines {
     fn new() -> Self {
-        Self { last_read: Instant::now(), stuck_since: None, next: None, timer: None }
+        Self { last_moved: Instant::now(), stuck_since: None, next: None, timer: None }
     }
 
     fn read(&mut self) {
-        self.last_read = Instant::now();
+        self.last_moved = Instant::now();
     }
 
     fn wrote(&mut self) {
+        self.last_moved = Instant::now();
         self.stuck_since = None;
     }
 
@@ -314,7 +316,7 @@ impl Deadlines {
             since => since,
         };
         let slow = self.stuck_since.map(|at| (at + limits.write_timeout, CloseCode::TooSlow));
-        let idle = limits.idle_timeout.map(|limit| (self.last_read + limit, CloseCode::Idle));
+        let idle = limits.idle_timeout.map(|limit| (self.last_moved + limit, CloseCode::Idle));
         self.next = match (slow, idle) {
             (Some(slow), Some(idle)) => Some(if slow.0 < idle.0 { slow } else { idle }),
             (slow, idle) => slow.or(idle),

@@ -280,6 +280,9 @@ async fn strengthen(context: Arc<Context>, record: UserRecord, password: Zeroizi
     }
 }
 
+/// The same whatever the cause.
+const LOGIN_FAILED: &str = "the login failed; check tenant, user, password and certificate";
+
 fn deny(
     transport: &mut Transport,
     token: &RequestToken,
@@ -288,7 +291,7 @@ fn deny(
     denied: &Denied,
 ) -> End {
     let (code, message, retry_after_ms, cause) = match denied {
-        Denied::Failed(cause) => (ErrorCode::AuthFailed, "the login failed", None, cause.as_str()),
+        Denied::Failed(cause) => (ErrorCode::AuthFailed, LOGIN_FAILED, None, cause.as_str()),
         Denied::Throttled { retry_after_ms } => (
             ErrorCode::AuthThrottled,
             "too many failed logins; wait and try again",
@@ -297,7 +300,7 @@ fn deny(
         ),
         Denied::Busy { retry_after_ms } => (
             ErrorCode::SlowDown,
-            "too many logins wait; wait and try again",
+            "too many logins are waiting; wait and try again",
             Some(*retry_after_ms),
             "busy",
         ),

@@ -48,13 +48,13 @@ const NAME_BYTES_MAX: usize = 64;
 pub enum AuthorityError {
     /// A file is there already.
     #[error(
-        "{} is there already and is never overwritten: move it away, or choose another name or \
+        "{} is there already and is never overwritten; move it away, or choose another name or \
          folder",
         .0.display()
     )]
     Exists(PathBuf),
     /// A file or folder cannot be written.
-    #[error("{} cannot be written: {reason}", file.display())]
+    #[error("{} cannot be written: {reason}; name a folder that this user may write to", file.display())]
     Unwritable {
         /// The file or folder.
         file: PathBuf,
@@ -66,13 +66,13 @@ pub enum AuthorityError {
     Files(#[from] TlsError),
     /// The authority's key is of another kind than it makes itself.
     #[error(
-        "{file} cannot sign here: an authority's key must be PKCS#8; convert it with (umask 077; \
-         openssl pkcs8 -topk8 -nocrypt -in {file} -out {file}.pkcs8) and name {file}.pkcs8",
+        "{file} cannot sign here; an authority's key must be PKCS#8: convert it with `(umask 077; \
+         openssl pkcs8 -topk8 -nocrypt -in {file} -out {file}.pkcs8)` and name {file}.pkcs8",
         file = .0.display()
     )]
     Key(PathBuf),
     /// Not a host.
-    #[error("a host must be a DNS name without wildcard, or an IP address; this is none: {0}")]
+    #[error("\"{0}\" is no host; give a DNS name without wildcard, or an IP address")]
     Host(String),
     /// Not a name for files.
     #[error("a name must have 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or a digit")]

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 pub enum TlsError {
     /// The file does not exist.
     #[error(
-        "{} does not exist: name an existing file, or make certificates with gmq init DIR",
+        "{} does not exist; name an existing file, or make certificates with `gmq init DIR`",
         .0.display()
     )]
     Missing(PathBuf),
     /// The file cannot be read.
-    #[error("{} cannot be read: {reason}", file.display())]
+    #[error("{} cannot be read: {reason}; name a file that this user may read", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -21,10 +21,10 @@ pub enum TlsError {
         reason: std::io::Error,
     },
     /// The file is longer than any certificate chain.
-    #[error("{} is longer than 1 MiB, which no PEM file of certificates or keys is", .0.display())]
+    #[error("{} is longer than 1 MiB, as no PEM file of certificates or keys is; name another", .0.display())]
     TooLong(PathBuf),
     /// The file's PEM is damaged.
-    #[error("{} is not PEM: {reason}; make it anew or convert it with openssl", file.display())]
+    #[error("{} is not PEM: {reason}; make it anew, or convert it with openssl", file.display())]
     NotPem {
         /// The file.
         file: PathBuf,
@@ -33,41 +33,41 @@ pub enum TlsError {
     },
     /// No certificate in the file.
     #[error(
-        "{} has no certificate: it must hold PEM, -----BEGIN CERTIFICATE-----; convert DER with \
-         openssl x509 -inform DER -in FILE.der -out FILE.pem",
+        "{} has no certificate; it must hold PEM, -----BEGIN CERTIFICATE-----: convert DER with \
+         `openssl x509 -inform DER -in FILE.der -out FILE.pem`",
         .0.display()
     )]
     NoCertificate(PathBuf),
     /// A certificate that is not X.509.
-    #[error("{} has a certificate that cannot be read as X.509: make it anew", .0.display())]
+    #[error("{} has a certificate that cannot be read as X.509; make it anew", .0.display())]
     BadCertificate(PathBuf),
     /// No private key in the file.
     #[error(
-        "{} has no private key: it must hold PEM, -----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or \
+        "{} has no private key; it must hold PEM, -----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or \
          EC PRIVATE KEY",
         .0.display()
     )]
     NoKey(PathBuf),
     /// More than one private key in the file.
-    #[error("{} has several private keys: leave only the one of the certificate", .0.display())]
+    #[error("{} has several private keys; leave only the one of the certificate", .0.display())]
     SeveralKeys(PathBuf),
     /// A private key behind a passphrase.
     #[error(
-        "{file} is encrypted, and gmq asks nobody for a passphrase: decrypt it with (umask 077; \
-         openssl pkey -in {file} -out {file}.plain) and name {file}.plain",
+        "{file} is encrypted, and gmq asks nobody for a passphrase; decrypt it with `(umask 077; \
+         openssl pkey -in {file} -out {file}.plain)` and name {file}.plain",
         file = .0.display()
     )]
     EncryptedKey(PathBuf),
     /// A private key of a kind that TLS does not take.
     #[error(
-        "{} has a private key that cannot be used: it must be ECDSA P-256 or P-384, Ed25519, or \
+        "{} has a private key that cannot be used; it must be ECDSA P-256 or P-384, Ed25519, or \
          RSA of at least 2048 bits",
         .0.display()
     )]
     UnusableKey(PathBuf),
     /// A private key that others can read.
     #[error(
-        "{path} can be read by others than its owner (mode {mode:o}): run chmod 600 {path}",
+        "{path} can be read by others than its owner (mode {mode:o}); run `chmod 600 {path}`",
         path = file.display()
     )]
     OpenKey {
@@ -78,8 +78,8 @@ pub enum TlsError {
     },
     /// The key is not the certificate's.
     #[error(
-        "the key {} does not fit the certificate {}: name the key that the certificate was made \
-         for; the first certificate of the file must be the one of the key",
+        "the key {} does not fit the certificate {}; name the key that the certificate was made \
+         for, and let the first certificate of the file be the one of the key",
         key.display(),
         certificate.display()
     )]
@@ -90,7 +90,7 @@ pub enum TlsError {
         key: PathBuf,
     },
     /// A certificate whose time is over.
-    #[error("{} holds a certificate that ended at {end}: replace it{mend}", file.display())]
+    #[error("{} holds a certificate that ended at {end}; replace it{mend}", file.display())]
     Expired {
         /// The file.
         file: PathBuf,
@@ -101,7 +101,7 @@ pub enum TlsError {
     },
     /// A certificate whose time is to come.
     #[error(
-        "{} holds a certificate that begins only at {start}: check this machine's clock, or make \
+        "{} holds a certificate that begins only at {start}; check this machine's clock, or make \
          the certificate anew",
         file.display()
     )]
@@ -113,14 +113,14 @@ pub enum TlsError {
     },
     /// A certificate that clients would not accept from a server.
     #[error(
-        "{} holds a certificate that is not for servers: make one with the extended key usage \
-         serverAuth, for example by gmq certs server",
+        "{} holds a certificate that is not for servers; make one with the extended key usage \
+         serverAuth, for example by `gmq certs server`",
         .0.display()
     )]
     NotForServers(PathBuf),
     /// A certificate in the list of authorities that is none.
     #[error(
-        "{} holds a certificate that is no authority's ({subject}): leave only certificates with \
+        "{} holds a certificate that is no authority's ({subject}); leave only certificates with \
          basicConstraints CA:TRUE in it",
         file.display()
     )]

@@ -81,7 +81,7 @@ fn client_verifier(
 fn refuse_unfit_chain(file: &Path, chain: &[CertificateDer<'static>]) -> Result<(), TlsError> {
     for (at, der) in chain.iter().enumerate() {
         let certificate = parse(file, der)?;
-        certificate.refuse_outside_its_time(file, ", for example by gmq certs server")?;
+        certificate.refuse_outside_its_time(file, ", for example by `gmq certs server`")?;
         if at == 0 && !certificate.is_for_servers() {
             return Err(TlsError::NotForServers(file.to_owned()));
         }

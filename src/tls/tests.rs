@@ -368,8 +368,8 @@ fn files_that_cannot_serve_are_refused_with_the_mend() {
     let missing = told(|_, tls| tls.certificate.set_file_name("none.pem"));
     assert_eq!(
         missing,
-        "certs/none.pem does not exist: name an existing file, or make certificates with gmq init \
-         DIR"
+        "certs/none.pem does not exist; name an existing file, or make certificates with `gmq init \
+         DIR`"
     );
     let mismatch = told(|_, tls| tls.key.set_file_name("client.key"));
     assert!(
@@ -380,8 +380,8 @@ fn files_that_cannot_serve_are_refused_with_the_mend() {
     let open = told(|_, tls| set_mode(&tls.key, 0o640));
     assert_eq!(
         open,
-        "certs/server.key can be read by others than its owner (mode 640): run chmod 600 \
-         certs/server.key"
+        "certs/server.key can be read by others than its owner (mode 640); run `chmod 600 \
+         certs/server.key`"
     );
     let no_certificate = told(|_, tls| tls.certificate.set_file_name("server.key"));
     assert!(no_certificate.starts_with("certs/server.key has no certificate"), "{no_certificate}");
@@ -395,7 +395,7 @@ fn files_that_cannot_serve_are_refused_with_the_mend() {
     let leaf = told(|_, tls| tls.client_ca.set_file_name("client.pem"));
     assert_eq!(
         leaf,
-        "certs/client.pem holds a certificate that is no authority's (O=gmq, CN=client): leave \
+        "certs/client.pem holds a certificate that is no authority's (O=gmq, CN=client); leave \
          only certificates with basicConstraints CA:TRUE in it"
     );
     let empty = told(|_, tls| fs::write(&tls.client_ca, "").unwrap());
@@ -421,7 +421,7 @@ fn certificates_out_of_their_time_are_refused_at_start() {
     };
     let expired = server_from(|params, now| params.not_after = now - Duration::hours(1));
     assert!(expired.starts_with("certs/odd.pem holds a certificate that ended at 2"), "{expired}");
-    assert!(expired.ends_with("Z: replace it, for example by gmq certs server"), "{expired}");
+    assert!(expired.ends_with("Z; replace it, for example by `gmq certs server`"), "{expired}");
     let early = server_from(|params, now| params.not_before = now + Duration::hours(1));
     assert!(early.contains("begins only at 2") && early.contains("clock"), "{early}");
     let authority = told(|files, tls| {
@@ -431,7 +431,7 @@ fn certificates_out_of_their_time_are_refused_at_start() {
         });
         tls.client_ca.set_file_name("old.pem");
     });
-    assert!(authority.ends_with("Z: replace it or take it out of the file"), "{authority}");
+    assert!(authority.ends_with("Z; replace it or take it out of the file"), "{authority}");
 }
 
 #[test]

@@ -43,10 +43,10 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseGrantError {
     /// No `ACTION:` before the pattern, or an unknown one.
-    #[error("a grant is written ACTION:PATTERN, ACTION one of publish, consume, manage, all")]
+    #[error("must be written ACTION:PATTERN, ACTION one of publish, consume, manage, all")]
     Action,
     /// The pattern is not one.
-    #[error("the grant's pattern {0}")]
+    #[error("its pattern {0}")]
     Pattern(#[from] PatternError),
 }
 

@@ -29,6 +29,36 @@ impl Quota {
             Quota::Pulls => "pulls",
         }
     }
+
+    /// What is said where it is used up.
+    pub fn used_up(self) -> &'static str {
+        match self {
+            Quota::Queues => {
+                "the tenant has as many queues as it may; delete some, or raise its quota with \
+                 `gmq admin tenant set`"
+            }
+            Quota::Messages => {
+                "the tenant has as many messages as it may; consume some, or raise its quota with \
+                 `gmq admin tenant set`"
+            }
+            Quota::Bytes => {
+                "the tenant has as many bytes of messages as it may; consume some, or raise its \
+                 quota with `gmq admin tenant set`"
+            }
+            Quota::Connections => {
+                "the tenant has as many connections as it may; close some, or raise its quota with \
+                 `gmq admin tenant set`"
+            }
+            Quota::Subscriptions => {
+                "this connection has as many subscriptions as it may; cancel some, or open another \
+                 connection"
+            }
+            Quota::Pulls => {
+                "this connection has as many waiting pulls as it may; wait for some, or open \
+                 another connection"
+            }
+        }
+    }
 }
 
 /// The limits of one tenant in force; `None` is no limit.

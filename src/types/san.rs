@@ -65,7 +65,7 @@ pub enum SanError {
     #[error("the name may hold only printable ASCII without spaces")]
     Character,
     /// A DNS name that stands for many.
-    #[error("a wildcard stands for many: name exactly one host")]
+    #[error("a wildcard stands for many; name exactly one host")]
     Wildcard,
 }
 

@@ -251,3 +251,142 @@ fn whoami_tells_grants_and_quotas() {
         assert!(reply["quotas"][quota].is_object(), "{quota}: {reply}");
     }
 }
+
+#[test]
+fn a_password_has_1_to_1024_bytes() {
+    let home = Home::new();
+    let password = "é".repeat(512);
+    home.add_user("long", &password, &[]);
+    let server = home.serve();
+    let login = |password: &str| {
+        json!({"op": "auth", "id": 1, "user": "long", "password": password}).to_string()
+    };
+    for bad in ["", &"x".repeat(1025), &format!("{password}x")] {
+        let mut wire = server.connect();
+        wire.send(&login(bad));
+        let error = wire.next()["error"].clone();
+        assert_eq!((&error["code"], &error["field"]), (&json!("bad_request"), &json!("password")));
+        wire.closes_with("bad_request");
+    }
+    server.connect().refused_and_closed(&login(&"x".repeat(1024)), "auth_failed");
+    server.login_as("long", &password);
+}
+
+#[test]
+fn a_login_that_is_not_written_as_it_should_be_names_its_field_and_closes() {
+    let home = Home::new();
+    let server = home.serve();
+    for (line, field) in [
+        (r#"{"op":"auth","id":1}"#, "user"),
+        (r#"{"op":"auth","id":1,"user":"admin"}"#, "password"),
+        (r#"{"op":"auth","id":1,"password":"x"}"#, "user"),
+        (r#"{"op":"auth","id":1,"password":""}"#, "password"),
+        (r#"{"op":"auth","id":1,"user":1,"password":"x"}"#, "user"),
+        (r#"{"op":"auth","id":1,"user":"admin","password":1}"#, "password"),
+        (r#"{"op":"auth","id":1,"user":"admin","password":null}"#, "password"),
+        (r#"{"op":"auth","id":1,"user":"admin","pasword":"x"}"#, "pasword"),
+        (r#"{"op":"auth","id":1,"user":"admin","password":"x","queue":"q"}"#, "queue"),
+        (r#"{"op":"auth","id":1,"user":"admin","user":"admin","password":"x"}"#, "user"),
+        (r#"{"op":"auth","id":-1,"user":"admin","password":"x"}"#, "id"),
+        (r#"{"id":1,"user":"admin","password":"x"}"#, "op"),
+    ] {
+        let mut wire = server.connect();
+        wire.send(line);
+        let reply = wire.next();
+        let error = &reply["error"];
+        assert_eq!((&error["code"], &error["field"]), (&json!("bad_request"), &json!(field)));
+        assert_eq!(reply.get("id").is_some(), field != "id", "{reply}");
+        wire.closes_with("bad_request");
+    }
+    server.login();
+}
+
+#[test]
+fn before_auth_a_request_without_id_is_told_by_its_name() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.connect();
+    wire.send(r#"{"op":"publish","queue":"q","body":1}"#);
+    let reply = wire.next();
+    assert_eq!(
+        (&reply["op"], &reply["error"]["code"]),
+        (&json!("publish"), &json!("not_authenticated"))
+    );
+    wire.closes_with("not_authenticated");
+    let mut wire = server.connect();
+    wire.send(&json!({"op": "auth", "user": "admin", "password": home.password()}).to_string());
+    wire.ok(json!({"op": "ping"}));
+}
+
+#[test]
+fn failures_are_counted_for_names_that_do_not_exist_too() {
+    let home = Home::new();
+    let server = home.serve_with(&[("GMQ_AUTH__FAILURES_PER_MINUTE_USER", "2")]);
+    for tenant in ["default", "nowhere"] {
+        let login = json!({"op":"auth","id":1,"tenant":tenant,"user":"nobody","password":"x"});
+        for code in ["auth_failed", "auth_failed", "auth_throttled"] {
+            server.connect().refused_and_closed(&login.to_string(), code);
+        }
+    }
+    server.login();
+}
+
+#[test]
+fn too_many_failures_from_one_address_are_throttled_whatever_the_user() {
+    let home = Home::new();
+    let server = home.serve_with(&[("GMQ_AUTH__FAILURES_PER_MINUTE_ADDRESS", "3")]);
+    let login = |user: &str, password: &str| {
+        json!({"op": "auth", "id": 1, "user": user, "password": password}).to_string()
+    };
+    for user in ["one", "two", "three"] {
+        server.connect().refused_and_closed(&login(user, "wrong"), "auth_failed");
+    }
+    let mut wire = server.connect();
+    wire.send(&login("admin", &home.password()));
+    let error = wire.next()["error"].clone();
+    assert_eq!(error["code"], "auth_throttled");
+    assert!((1..=60_000).contains(&error["retry_after_ms"].as_u64().unwrap()), "{error}");
+    wire.closes_with("auth_throttled");
+}
+
+#[test]
+fn more_logins_than_may_wait_are_told_to_slow_down() {
+    let home = Home::new();
+    // Each check takes long, and one is done at a time.
+    let server = home.serve_with(&[
+        ("GMQ_AUTH__ARGON2__ITERATIONS", "100"),
+        ("GMQ_AUTH__ARGON2__MEMORY_KIB", "65536"),
+        ("GMQ_AUTH__ARGON2__WORKERS", "1"),
+    ]);
+    let login = json!({"op": "auth", "id": 1, "user": "nobody", "password": "x"}).to_string();
+    let mut wires: Vec<_> = (0..100)
+        .map(|_| {
+            let mut wire = server.connect();
+            wire.send(&login);
+            wire
+        })
+        .collect();
+    let last = wires.last_mut().unwrap();
+    let error = last.next()["error"].clone();
+    assert_eq!(error["code"], "slow_down");
+    assert!(error["retry_after_ms"].as_u64().unwrap() > 0, "{error}");
+    last.closes_with("slow_down");
+}
+
+#[test]
+fn only_failed_passwords_are_counted() {
+    let home = Home::new();
+    let server = home.serve_with(&[
+        ("GMQ_AUTH__FAILURES_PER_MINUTE_ADDRESS", "1"),
+        ("GMQ_AUTH__FAILURES_PER_MINUTE_USER", "1"),
+    ]);
+    for (line, code) in [
+        ("nonsense", "bad_frame"),
+        (r#"{"op":"ping","id":1}"#, "not_authenticated"),
+        (r#"{"op":"auth","id":1,"user":"admin","password":""}"#, "bad_request"),
+        (r#"{"op":"pong","id":1}"#, "unknown_op"),
+    ] {
+        server.connect().refused_and_closed(line, code);
+        server.login();
+    }
+}

@@ -93,3 +93,38 @@ fn the_servers_own_limit_of_connections_is_told_instead_of_a_greeting() {
         (wire.next()["event"] == "hello").then_some(())
     });
 }
+
+#[test]
+fn a_connection_that_only_receives_is_not_idle() {
+    let home = Home::new();
+    let server = home.serve_with(&[("GMQ_LIMITS__IDLE_TIMEOUT", "1s")]);
+    let mut wire = server.login();
+    wire.ok(json!({"op": "publish", "queue": "q", "messages": vec![json!({"body": 1}); 12]}));
+    let pulled = wire.ok(json!({"op": "pull", "queue": "q", "max": 12}));
+    // They come one by one over far more than a second, and nothing is sent meanwhile.
+    for (message, n) in pulled["messages"].as_array().unwrap().iter().zip(1..) {
+        wire.ok(json!({"op": "nack", "tag": message["tag"], "delay_ms": 150 * n}));
+    }
+    wire.ok(json!({"op": "consume", "queue": "q", "auto_ack": true}));
+    for _ in 0..12 {
+        wire.message();
+    }
+    wire.closes_with("idle");
+}
+
+#[test]
+fn the_end_of_the_stream_without_close_notify_ends_the_connection() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.ok(json!({"op": "publish", "queue": "q", "messages": [{"body": 1}, {"body": 2}]}));
+    wire.ok(json!({"op": "pull", "queue": "q"}));
+    wire.send_raw(b"{\"op\":\"queue.delete\",\"queue\":\"q\"");
+    wire.stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut other = server.login();
+    let back = eventually("both messages", || {
+        let info = other.ok(json!({"op": "queue.info", "queue": "q"}));
+        (info["ready"] == 2).then_some(info)
+    });
+    assert_eq!(back["in_hand"], 0, "the half line was dropped");
+}

@@ -396,3 +396,174 @@ fn subscriptions_and_waiting_pulls_of_a_connection_are_bounded() {
     let pull = wire.refused(json!({"op": "pull", "queue": "q", "wait_ms": 1}));
     assert_eq!((&pull["code"], &pull["quota"]), (&json!("quota_exceeded"), &json!("pulls")));
 }
+
+#[test]
+fn what_speaks_of_messages_in_a_queue_that_is_missing_is_no_such_queue() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for request in [
+        json!({"op": "consume", "queue": "q"}),
+        json!({"op": "consume", "queue": "q", "auto_ack": true}),
+        json!({"op": "pull", "queue": "q"}),
+        json!({"op": "pull", "queue": "q", "wait_ms": 60_000}),
+        json!({"op": "queue.peek", "queue": "q"}),
+        json!({"op": "queue.purge", "queue": "q"}),
+        json!({"op": "queue.delete", "queue": "q"}),
+        json!({"op": "queue.delete", "queue": "q", "if_empty": true}),
+        json!({"op": "queue.info", "queue": "q"}),
+    ] {
+        assert_eq!(wire.refused(request.clone())["code"], "no_such_queue", "{request}");
+        wire.ok(json!({"op": "ping"}));
+    }
+    assert_eq!(wire.ok(json!({"op": "queue.list"}))["queues"], json!([]), "none was made");
+}
+
+#[test]
+fn prefetch_is_100_where_left_out_and_pull_takes_one() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    publish(&mut wire, "q", 0..150);
+    assert_eq!(
+        bodies(wire.ok(json!({"op": "pull", "queue": "q"}))["messages"].as_array().unwrap()),
+        [0]
+    );
+    wire.ok(json!({"op": "consume", "queue": "q"}));
+    for body in 1..=100 {
+        assert_eq!(wire.message()["body"], body);
+    }
+    wire.no_message();
+    assert_eq!(info(&mut wire, "q")["in_hand"], 101);
+}
+
+#[test]
+fn a_pull_with_auto_ack_leaves_nothing_to_settle() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    publish(&mut wire, "q", 0..3);
+    let pulled = wire.ok(json!({"op": "pull", "queue": "q", "max": 2, "auto_ack": true}));
+    assert_eq!(bodies(pulled["messages"].as_array().unwrap()), [0, 1]);
+    let now = info(&mut wire, "q");
+    assert_eq!((&now["ready"], &now["in_hand"], &now["acked"]), (&json!(1), &json!(0), &json!(2)));
+    for op in ["ack", "nack", "extend"] {
+        let error = wire.refused(json!({"op": op, "tag": pulled["messages"][0]["tag"]}));
+        assert_eq!(error["code"], "unknown_tag", "{op}");
+    }
+    wire.ok(json!({"op": "ping"}));
+}
+
+#[test]
+fn a_tag_is_unique_within_its_connection() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let mut tags = Vec::new();
+    for queue in ["a", "b"] {
+        publish(&mut wire, queue, 0..4);
+        let messages = pull(&mut wire, queue, 2);
+        wire.ok(json!({"op": "nack", "tag": messages[0]["tag"]}));
+        tags.extend(messages.iter().chain(&pull(&mut wire, queue, 1)).map(|m| m["tag"].as_u64()));
+        consume(&mut wire, queue, 2);
+        tags.extend([wire.message()["tag"].as_u64(), wire.message()["tag"].as_u64()]);
+    }
+    let given = tags.len();
+    tags.sort_unstable();
+    tags.dedup();
+    assert_eq!((tags.len(), given), (10, 10), "{tags:?}");
+    assert_eq!(wire.ok(json!({"op": "ack", "up_to": tags[9]}))["acked"], 8, "of both queues");
+}
+
+#[test]
+fn ack_nack_and_extend_take_exactly_one_of_tag_tags_and_up_to() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for (op, count) in [("ack", "acked"), ("nack", "nacked"), ("extend", "extended")] {
+        for (bad, field) in [
+            (json!({"op": op}), "tag"),
+            (json!({"op": op, "tag": 1, "tags": [1]}), "tags"),
+            (json!({"op": op, "tag": 1, "up_to": 1}), "up_to"),
+            (json!({"op": op, "tags": [1], "up_to": 1}), "tags"),
+            (json!({"op": op, "tags": 1}), "tags"),
+            (json!({"op": op, "tags": [1, -1]}), "tags"),
+            (json!({"op": op, "tags": [null]}), "tags"),
+            (json!({"op": op, "up_to": [1]}), "up_to"),
+            (json!({"op": op, "queue": "q", "tag": 1}), "queue"),
+        ] {
+            let error = wire.refused(bad.clone());
+            assert_eq!((&error["code"], &error["field"]), (&json!("bad_request"), &json!(field)));
+        }
+        publish(&mut wire, op, 0..5);
+        let tags: Vec<_> = pull(&mut wire, op, 5).iter().map(|m| m["tag"].clone()).collect();
+        assert_eq!(wire.ok(json!({"op": op, "tag": tags[3]}))[count], 1, "{op}");
+        assert_eq!(wire.ok(json!({"op": op, "tags": [tags[4], tags[0]]}))[count], 2, "{op}");
+        let rest = if op == "extend" { 3 } else { 2 };
+        assert_eq!(wire.ok(json!({"op": op, "up_to": tags[2]}))[count], rest, "{op}");
+        wire.request(json!({"op": "ack", "up_to": 1_000_000}));
+    }
+}
+
+#[test]
+fn an_extend_without_lease_ms_gives_the_queues_length() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.ok(json!({"op":"queue.declare","queue":"q","settings":{"ack_timeout_ms":3_600_000}}));
+    publish(&mut wire, "q", 0..1);
+    let message = pull(&mut wire, "q", 1).remove(0);
+    let update = json!({"ack_timeout_ms": 50});
+    wire.ok(json!({"op": "queue.declare", "queue": "q", "settings": update, "update": true}));
+    assert_eq!(wire.ok(json!({"op": "extend", "tag": message["tag"]}))["extended"], 1);
+    let again = wire.ok(json!({"op": "pull", "queue": "q", "wait_ms": 60_000}));
+    assert_eq!(again["messages"][0]["attempt"], 2);
+}
+
+#[test]
+fn a_subscription_is_that_of_its_connection_alone() {
+    let home = Home::new();
+    let server = home.serve();
+    let (mut one, mut other) = (server.login(), server.login());
+    publish(&mut one, "q", 0..1);
+    let sub = consume(&mut one, "q", 1);
+    for unknown in [sub, 0, u64::MAX] {
+        let error = other.refused(json!({"op": "cancel", "sub": unknown}));
+        assert_eq!(error["code"], "unknown_sub", "{unknown}");
+    }
+    other.ok(json!({"op": "ping"}));
+    one.message();
+    let second = consume(&mut one, "q", 1);
+    assert_ne!(sub, second);
+    one.ok(json!({"op": "cancel", "sub": sub}));
+    publish(&mut one, "q", 1..2);
+    assert_eq!(one.message()["sub"], second);
+}
+
+#[test]
+fn what_comes_back_keeps_its_place() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    publish(&mut wire, "q", 0..6);
+    let tags: Vec<_> = pull(&mut wire, "q", 4).iter().map(|m| m["tag"].clone()).collect();
+    for place in [2, 0, 3] {
+        wire.ok(json!({"op": "nack", "tag": tags[place]}));
+    }
+    assert_eq!(bodies(&pull(&mut wire, "q", 10)), [0, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_waiting_pull_takes_what_came_back() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    publish(&mut wire, "q", 0..1);
+    let message = pull(&mut wire, "q", 1).remove(0);
+    wire.send(r#"{"op":"pull","id":"waits","queue":"q","wait_ms":60000}"#);
+    wire.ok(json!({"op": "ping"}));
+    wire.ok(json!({"op": "nack", "tag": message["tag"]}));
+    let reply = wire.reply(&json!("waits"));
+    assert_eq!(reply["messages"][0]["attempt"], 2);
+    assert_eq!(info(&mut wire, "q")["redelivered"], 1);
+}

@@ -156,3 +156,61 @@ fn bad_frames_that_are_never_read_end_at_a_limit() {
     assert_eq!(wire.next()["error"]["code"], "too_many_errors");
     wire.closes_with("too_many_errors");
 }
+
+#[test]
+fn the_line_end_is_not_counted() {
+    let home = Home::new();
+    let server = home.serve_with(&[
+        ("GMQ_LIMITS__MAX_MESSAGE_BYTES", "100 B"),
+        ("GMQ_LIMITS__MAX_FRAME_BYTES", "66 KiB"),
+    ]);
+    let limit = 66 * 1024;
+    let mut wire = server.connect_ungreeted();
+    assert_eq!(wire.next()["max_frame_bytes"], limit, "the greeting tells what is configured");
+    let password = home.password();
+    wire.ok(json!({"op": "auth", "user": "admin", "password": password}));
+    let ping = r#"{"op":"ping","id":1}"#;
+    for line_end in ["\n", "\r\n"] {
+        let padded = format!("{ping}{}{line_end}", " ".repeat(limit - ping.len()));
+        wire.send_raw(padded.as_bytes());
+        assert_eq!(wire.next(), json!({"id": 1, "ok": true}));
+    }
+    wire.send(&format!("{ping}{}", " ".repeat(limit + 1 - ping.len())));
+    assert_eq!(wire.next()["error"]["code"], "frame_too_large");
+    wire.closes_with("frame_too_large");
+}
+
+#[test]
+fn what_was_sent_before_a_line_that_is_too_long_is_answered() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.send_raw(b"{\"op\":\"publish\",\"id\":1,\"queue\":\"q\",\"body\":1}\n");
+    wire.send_raw(&vec![b'x'; 2 * 1024 * 1024 + 1]);
+    assert_eq!(wire.reply(&json!(1))["seq"], 1);
+    wire.closes_with("frame_too_large");
+    let mut other = server.login();
+    assert_eq!(other.ok(json!({"op": "queue.info", "queue": "q"}))["ready"], 1);
+}
+
+#[test]
+fn a_frames_own_fields_nest_64_levels_counted_from_the_frame() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for (field, levels, code) in [
+        ("x", 63, "bad_request"),
+        ("x", 64, "bad_frame"),
+        ("headers", 63, "bad_request"),
+        ("headers", 64, "bad_frame"),
+        ("messages", 63, "bad_request"),
+        ("messages", 64, "bad_frame"),
+    ] {
+        let value = format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        wire.send(&format!(r#"{{"op":"publish","id":1,"queue":"q","{field}":{value}}}"#));
+        let reply = wire.next();
+        assert_eq!(reply["error"]["code"], code, "{field}, {levels}: {reply}");
+        assert_eq!(reply.get("id").is_some(), code == "bad_request", "{field}, {levels}");
+        wire.ok(json!({"op": "ping"}));
+    }
+}

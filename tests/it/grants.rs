@@ -86,3 +86,53 @@ fn info_and_list_show_only_queues_with_some_grant() {
     let rest = web.ok(json!({"op": "queue.list", "limit": 1, "after": "web"}));
     assert_eq!(rest["more"], false, "queues without a grant do not show by `more` either");
 }
+
+#[test]
+fn what_is_ones_own_needs_no_grant() {
+    let home = Home::new();
+    home.add_user("nothing", "a good password", &[]);
+    let server = home.serve();
+    let mut wire = server.login_as("nothing", "a good password");
+    for (op, field, code) in [
+        ("ack", "tag", "unknown_tag"),
+        ("nack", "tag", "unknown_tag"),
+        ("extend", "tag", "unknown_tag"),
+        ("cancel", "sub", "unknown_sub"),
+    ] {
+        let error = wire.refused(json!({"op": op, field: 1}));
+        assert_eq!(error["code"], code, "{op}");
+    }
+    assert_eq!(wire.ok(json!({"op": "ack", "up_to": 1}))["acked"], 0);
+    wire.ok(json!({"op": "ping"}));
+    wire.ok(json!({"op": "whoami"}));
+}
+
+#[test]
+fn a_grant_is_for_the_names_that_its_pattern_matches() {
+    let home = Home::new();
+    let grants = ["all:a.#", "all:b.*", "all:c", "publish:d.*.x"];
+    home.add_user("worker", "a good password", &grants);
+    let server = home.serve();
+    let mut wire = server.login_as("worker", "a good password");
+    for (queue, allowed) in [
+        ("a", true),
+        ("a.x", true),
+        ("a.x.y", true),
+        ("ab", false),
+        ("b", false),
+        ("b.x", true),
+        ("b.x.y", false),
+        ("c", true),
+        ("c.x", false),
+        ("C", false),
+    ] {
+        let reply = wire.request(json!({"op": "queue.declare", "queue": queue}));
+        assert_eq!(reply["ok"], allowed, "{queue}: {reply}");
+        if !allowed {
+            assert_eq!(reply["error"]["code"], "forbidden", "{queue}");
+        }
+    }
+    let publish = |queue: &str| json!({"op": "publish", "queue": queue, "body": 1});
+    assert_eq!(wire.refused(publish("d.1.x"))["code"], "no_such_queue", "it may not manage it");
+    assert_eq!(wire.refused(publish("d.x"))["code"], "forbidden");
+}

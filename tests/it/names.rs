@@ -86,3 +86,85 @@ fn no_field_of_any_request_reaches_another_tenant() {
     assert_eq!(pulled["messages"].as_array().unwrap().len(), 1);
     assert_eq!(pulled["messages"][0]["body"], "ours");
 }
+
+#[test]
+fn a_publish_needs_a_queue_name_too() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let long = "x".repeat(201);
+    for bad in ["", ".", "a.", "_a", "a b", "ä", "*", "a.#", &long] {
+        for content in [json!({"body": 1}), json!({"messages": [{"body": 1}]})] {
+            let mut request = json!({"op": "publish", "queue": bad});
+            request.as_object_mut().unwrap().extend(content.as_object().unwrap().clone());
+            let error = wire.refused(request);
+            assert_eq!((&error["code"], &error["field"]), (&json!("bad_request"), &json!("queue")));
+        }
+        let reply_to = json!({"op": "publish", "queue": "q", "body": 1, "reply_to": bad});
+        assert_eq!(wire.refused(reply_to)["field"], "reply_to", "{bad}");
+    }
+    assert_eq!(wire.ok(json!({"op": "queue.list"}))["queues"], json!([]));
+}
+
+#[test]
+fn tenant_and_user_names_have_their_bytes_and_length() {
+    let home = Home::new();
+    let server = home.serve();
+    let long = "x".repeat(65);
+    for field in ["tenant", "user"] {
+        for (name, code) in [
+            ("A", "bad_request"),
+            ("a b", "bad_request"),
+            ("", "bad_request"),
+            ("é", "bad_request"),
+            ("a/b", "bad_request"),
+            (long.as_str(), "bad_request"),
+            (&long[..64], "auth_failed"),
+            ("a.b_c-9", "auth_failed"),
+            ("_", "auth_failed"),
+        ] {
+            let mut login = json!({"op": "auth", "id": 1, "user": "nobody", "password": "x"});
+            login[field] = json!(name);
+            let mut wire = server.connect();
+            wire.send(&login.to_string());
+            let error = wire.next()["error"].clone();
+            assert_eq!(error["code"], code, "{field} {name:?}: {error}");
+            if code == "bad_request" {
+                assert_eq!(error["field"], field, "{name:?}");
+            }
+            wire.closes_with(code);
+        }
+    }
+}
+
+#[test]
+fn a_pattern_consists_of_whole_words() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for name in ["a", "a.b", "a.b.c", "ab", "b.a"] {
+        wire.ok(json!({"op": "queue.declare", "queue": name}));
+    }
+    for (pattern, matches) in [
+        ("a", &["a"][..]),
+        ("a.#", &["a", "a.b", "a.b.c"]),
+        ("a.*", &["a.b"]),
+        ("*", &["a", "ab"]),
+        ("*.a", &["b.a"]),
+        ("a.*.c", &["a.b.c"]),
+        ("a.*.#", &["a.b", "a.b.c"]),
+        ("#", &["a", "a.b", "a.b.c", "ab", "b.a"]),
+        ("A.#", &[]),
+    ] {
+        let list = wire.ok(json!({"op": "queue.list", "pattern": pattern}));
+        let queues = list["queues"].as_array().unwrap();
+        let names: Vec<_> = queues.iter().map(|queue| queue["queue"].as_str().unwrap()).collect();
+        assert_eq!(names, matches, "{pattern}");
+    }
+    let long = "x".repeat(201);
+    for bad in ["", "a*", "**", "#.a", "a.#.b", "a..b", ".", "a#", "[a]", "a|b", "ä", &long] {
+        let error = wire.refused(json!({"op": "queue.list", "pattern": bad}));
+        assert_eq!((&error["code"], &error["field"]), (&json!("bad_request"), &json!("pattern")));
+    }
+    wire.ok(json!({"op": "queue.list", "pattern": "x".repeat(200)}));
+}

@@ -298,3 +298,78 @@ fn the_three_limits_of_2015_hold() {
     wire.ok(publish("q", 1));
     assert_eq!(wire.refused(publish("q", 1))["code"], "queue_full");
 }
+
+#[test]
+fn a_fault_in_a_batch_is_named_by_its_place_and_nothing_is_stored() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let batch = |bad: Value| {
+        let good = json!({"body": 1});
+        json!({"op": "publish", "queue": "q", "messages": [good, good, good, bad]})
+    };
+    for (bad, field) in [
+        (json!({"body": 1, "headers": {"h": 1}}), "messages[3].headers"),
+        (json!({"payload": "?"}), "messages[3].payload"),
+        (json!({"body": 1, "reply_to": ""}), "messages[3].reply_to"),
+        (json!({"body": 1, "correlation_id": 1}), "messages[3].correlation_id"),
+        (json!({}), "messages[3].payload"),
+        (json!({"body": 1, "queue": "r"}), "messages[3].queue"),
+        (json!({"body": 1, "require": "memory"}), "messages[3].require"),
+        (json!(1), "messages[3]"),
+        (json!(null), "messages[3]"),
+        (json!([]), "messages[3]"),
+    ] {
+        assert_eq!(field_of(&mut wire, batch(bad)), field);
+    }
+    let long = json!({"body": "x".repeat(1024 * 1024)});
+    assert_eq!(wire.refused(batch(long))["code"], "message_too_large");
+    assert_eq!(wire.refused(json!({"op":"queue.info","queue":"q"}))["code"], "no_such_queue");
+}
+
+#[test]
+fn the_size_of_a_payload_is_that_of_its_bytes() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    // 1 MiB is one more than a multiple of three: two signs for the last byte.
+    let most = format!("{}AA==", "AAAA".repeat(1024 * 1024 / 3));
+    let beyond = format!("{}AAA=", "AAAA".repeat(1024 * 1024 / 3));
+    wire.ok(json!({"op": "publish", "queue": "q", "payload": most}));
+    let error = wire.refused(json!({"op": "publish", "queue": "q", "payload": beyond}));
+    assert_eq!(error["code"], "message_too_large");
+    let info = wire.ok(json!({"op": "queue.info", "queue": "q"}));
+    assert_eq!((&info["ready"], &info["bytes"]), (&json!(1), &json!(1024 * 1024)));
+}
+
+#[test]
+fn a_seq_is_never_used_twice_for_one_queue() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let publish = json!({"op": "publish", "queue": "q", "body": 1});
+    wire.ok(json!({"op": "queue.declare", "queue": "q", "settings": {"max_messages": 2}}));
+    assert_eq!(wire.ok(publish.clone())["seq"], 1);
+    wire.ok(json!({"op": "queue.purge", "queue": "q"}));
+    let second = wire.ok(publish.clone())["seq"].as_u64().unwrap();
+    assert!(second > 1, "after a purge");
+    let tag = wire.ok(json!({"op": "pull", "queue": "q"}))["messages"][0]["tag"].clone();
+    wire.ok(json!({"op": "ack", "tag": tag}));
+    let batch = json!({"op":"publish","queue":"q","messages":vec![json!({"body": 1}); 3]});
+    assert_eq!(wire.refused(batch)["code"], "queue_full");
+    assert!(wire.ok(publish)["seq"].as_u64().unwrap() > second, "after an ack and a refusal");
+}
+
+#[test]
+fn a_publish_that_is_refused_creates_no_queue() {
+    let home = Home::new();
+    home.admin(&["tenant", "set", "default", "--default", "max_messages=1"], "");
+    let server = home.serve();
+    let mut wire = server.login();
+    let batch = json!({"op": "publish", "queue": "q", "messages": [{"body": 1}, {"body": 2}]});
+    assert_eq!(wire.refused(batch)["code"], "queue_full");
+    let require = json!({"op": "publish", "queue": "q", "body": 1, "require": "replicated"});
+    assert_eq!(field_of(&mut wire, require), "require");
+    assert_eq!(wire.ok(json!({"op": "queue.list"}))["queues"], json!([]));
+    wire.ok(json!({"op": "publish", "queue": "q", "body": 1}));
+}

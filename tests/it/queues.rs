@@ -220,3 +220,126 @@ fn a_queue_made_anew_inherits_nothing() {
     let info = wire.ok(json!({"op": "queue.info", "queue": "q"}));
     assert_eq!((&info["published"], &info["settings"]["max_messages"]), (&json!(0), &Value::Null));
 }
+
+#[test]
+fn an_update_of_a_queue_that_is_missing_creates_it_and_a_refused_declare_changes_nothing() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let update = |settings: Value| {
+        let mut request = json!({"op": "queue.declare", "queue": "q", "update": true});
+        request["settings"] = settings;
+        request
+    };
+    assert_eq!(wire.ok(update(json!({"max_messages": 5})))["created"], true);
+    let refused = declare(&mut wire, json!({"max_messages": 6, "storage": "memory"}));
+    assert_eq!(refused["error"]["differences"], json!(["storage", "max_messages"]));
+    let mixed = wire.refused(update(json!({"max_messages": 6, "storage": "memory"})));
+    assert_eq!(mixed["field"], "settings.storage");
+    let same = update(json!({"storage": "default", "max_bytes": 9}));
+    assert_eq!(wire.ok(same)["created"], false, "the storage that it has is no change");
+    let settings = wire.ok(json!({"op": "queue.info", "queue": "q"}))["settings"].clone();
+    assert_eq!((&settings["max_messages"], &settings["max_bytes"]), (&json!(5), &json!(9)));
+}
+
+#[test]
+fn a_queue_with_messages_in_hand_or_delayed_is_not_empty() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.ok(json!({"op": "publish", "queue": "q", "body": 1}));
+    let if_empty = json!({"op": "queue.delete", "queue": "q", "if_empty": true});
+    let tag = wire.ok(json!({"op": "pull", "queue": "q"}))["messages"][0]["tag"].clone();
+    assert_eq!(wire.refused(if_empty.clone())["code"], "queue_not_empty", "in hand");
+    wire.ok(json!({"op": "nack", "tag": tag, "delay_ms": 60_000}));
+    assert_eq!(wire.refused(if_empty.clone())["code"], "queue_not_empty", "delayed");
+    assert_eq!(wire.ok(json!({"op": "queue.info", "queue": "q"}))["delayed"], 1);
+    wire.ok(json!({"op": "queue.purge", "queue": "q"}));
+    wire.ok(if_empty);
+}
+
+#[test]
+fn a_queue_is_deleted_with_all_it_has_unless_it_is_to_be_empty() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.ok(json!({"op": "publish", "queue": "q", "messages": vec![json!({"body": 1}); 3]}));
+    wire.ok(json!({"op": "pull", "queue": "q"}));
+    wire.ok(json!({"op": "queue.delete", "queue": "q", "if_empty": false}));
+    let used = wire.ok(json!({"op": "whoami"}))["quotas"].clone();
+    for quota in ["queues", "messages", "bytes"] {
+        assert_eq!(used[quota]["used"], 0, "{quota}");
+    }
+    assert_eq!(wire.refused(json!({"op": "pull", "queue": "q"}))["code"], "no_such_queue");
+}
+
+#[test]
+fn the_oldest_age_of_an_empty_queue_is_0() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    declare(&mut wire, json!({}));
+    assert_eq!(wire.ok(json!({"op": "queue.info", "queue": "q"}))["oldest_age_ms"], 0);
+    wire.ok(json!({"op": "publish", "queue": "q", "body": 1}));
+    crate::harness::eventually("the message's age", || {
+        let info = wire.ok(json!({"op": "queue.info", "queue": "q"}));
+        (info["oldest_age_ms"].as_u64().unwrap() > 0).then_some(())
+    });
+    wire.ok(json!({"op": "queue.purge", "queue": "q"}));
+    assert_eq!(wire.ok(json!({"op": "queue.info", "queue": "q"}))["oldest_age_ms"], 0);
+}
+
+#[test]
+fn a_list_has_100_queues_where_nothing_is_said_and_begins_behind_any_name() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for n in 0..101 {
+        wire.send(&json!({"op": "queue.declare", "queue": format!("a.{n:03}")}).to_string());
+    }
+    let page = wire.ok(json!({"op": "queue.list"}));
+    assert_eq!((page["queues"].as_array().unwrap().len(), &page["more"]), (100, &json!(true)));
+    let rest = wire.ok(json!({"op": "queue.list", "after": "a.099"}));
+    assert_eq!((&rest["queues"][0]["queue"], &rest["more"]), (&json!("a.100"), &json!(false)));
+    for (after, count) in [("", 100), ("a.0995", 1), ("a.100", 0), ("zz top", 0)] {
+        let page = wire.ok(json!({"op": "queue.list", "after": after}));
+        assert_eq!(page["queues"].as_array().unwrap().len(), count, "{after}");
+    }
+    let error = wire.refused(json!({"op": "queue.list", "after": "x".repeat(201)}));
+    assert_eq!((&error["code"], &error["field"]), (&json!("bad_request"), &json!("after")));
+}
+
+#[test]
+fn a_list_stops_before_the_frame_limit_and_says_that_more_follow() {
+    let home = Home::new();
+    let server = home.serve_with(&[
+        ("GMQ_LIMITS__MAX_MESSAGE_BYTES", "100 B"),
+        ("GMQ_LIMITS__MAX_FRAME_BYTES", "66 KiB"),
+    ]);
+    let mut wire = server.login();
+    let name = |n: u64| format!("{n:03}.{}", "x".repeat(196));
+    for n in 0..200 {
+        wire.send(&json!({"op": "queue.declare", "queue": name(n)}).to_string());
+    }
+    let (mut seen, mut after) = (0, String::new());
+    let mut pages = 0;
+    loop {
+        let list = json!({"op": "queue.list", "id": 1, "limit": 1000, "after": after});
+        wire.send(&list.to_string());
+        let line = wire.line().unwrap().unwrap();
+        assert!(line.len() <= 66 * 1024, "{}", line.len());
+        let page: Value = serde_json::from_slice(&line).unwrap();
+        let queues = page["queues"].as_array().unwrap();
+        for queue in queues {
+            assert_eq!(queue["queue"], name(seen));
+            seen += 1;
+        }
+        pages += 1;
+        after = queues.last().unwrap()["queue"].as_str().unwrap().to_owned();
+        if page["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(seen, 200);
+    assert!(pages > 1, "one reply has them all");
+}

@@ -221,3 +221,85 @@ fn requests_without_id_are_all_taken_however_few_may_wait() {
         (reply["published"] == 50).then_some(())
     });
 }
+
+#[test]
+fn a_failure_has_the_id_or_the_name_of_the_request_and_never_both() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for (request, op) in [
+        (r#""op":"pull""#, "pull"),
+        (r#""op":"ack","tag":9"#, "ack"),
+        (r#""op":"queue.info","queue":"none""#, "queue.info"),
+        (r#""op":"queue.move","from":"a","to":"b""#, "queue.move"),
+        (r#""op":"auth","user":"admin","password":"x""#, "auth"),
+    ] {
+        wire.send(&format!(r#"{{{request},"id":5}}"#));
+        let reply = wire.next();
+        assert_eq!((&reply["id"], &reply["ok"]), (&json!(5), &json!(false)), "{request}: {reply}");
+        assert_eq!(reply.get("op"), None, "{request}");
+        assert!(reply["error"]["message"].is_string());
+        wire.send(&format!("{{{request}}}"));
+        let reply = wire.next();
+        assert_eq!((&reply["op"], &reply["ok"]), (&json!(op), &json!(false)), "{request}: {reply}");
+        assert_eq!(reply.get("id"), None, "{request}");
+    }
+}
+
+#[test]
+fn numbers_are_in_range_from_their_least_to_their_greatest() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.ok(json!({"op": "queue.declare", "queue": "q"}));
+    for (request, field, least, greatest) in [
+        (json!({"op": "pull", "queue": "q"}), "max", 1, 10_000),
+        (json!({"op": "pull", "queue": "q"}), "wait_ms", 0, 60_000),
+        (json!({"op": "consume", "queue": "q"}), "prefetch", 1, 65_535),
+        (json!({"op": "nack", "tags": []}), "delay_ms", 0, 315_360_000_000),
+        (json!({"op": "extend", "tags": []}), "lease_ms", 1, 43_200_000),
+        (json!({"op": "queue.list"}), "limit", 1, 1_000),
+        (json!({"op": "queue.peek", "queue": "q"}), "max", 1, 1_000),
+        (json!({"op": "queue.peek", "queue": "q"}), "from_seq", 0, u64::MAX),
+    ] {
+        let with = |number: u64| {
+            let mut request = request.clone();
+            request[field] = json!(number);
+            request
+        };
+        for good in [least, greatest] {
+            // That wait would have to be waited for.
+            if (field, good) != ("wait_ms", 60_000) {
+                wire.ok(with(good));
+            }
+        }
+        for bad in [least.checked_sub(1), greatest.checked_add(1)].into_iter().flatten() {
+            let error = wire.refused(with(bad));
+            assert_eq!(error["code"], "bad_request", "{field} {bad}");
+            assert_eq!(error["field"], field, "{bad}");
+        }
+    }
+    wire.ok(json!({"op": "ping"}));
+}
+
+#[test]
+fn at_the_limit_of_waiting_requests_no_more_are_read() {
+    let home = Home::new();
+    let server = home.serve_with(&[("GMQ_LIMITS__MAX_PENDING_REQUESTS", "2")]);
+    let (mut wire, mut other) = (server.login(), server.login());
+    wire.ok(json!({"op": "queue.declare", "queue": "q"}));
+    for id in 1..=2 {
+        let pull = json!({"op": "pull", "id": id, "queue": "q", "wait_ms": 60_000});
+        wire.send(&pull.to_string());
+    }
+    wire.send(r#"{"op":"publish","id":3,"queue":"r","body":1}"#);
+    crate::harness::eventually("both pulls", || {
+        let info = other.ok(json!({"op": "queue.info", "queue": "q"}));
+        (info["consumers"] == 2).then_some(())
+    });
+    let unseen = other.refused(json!({"op": "queue.info", "queue": "r"}));
+    assert_eq!(unseen["code"], "no_such_queue");
+    other.ok(json!({"op": "publish", "queue": "q", "body": 1}));
+    assert_eq!(wire.next()["messages"].as_array().unwrap().len(), 1, "one place is free");
+    assert_eq!(wire.reply(&json!(3))["seq"], 1);
+}

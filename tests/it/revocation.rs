@@ -45,6 +45,20 @@ fn a_disabled_user_is_closed_while_it_consumes() {
 }
 
 #[test]
+fn a_removed_user_is_closed_and_one_of_the_same_name_inherits_nothing() {
+    let home = Home::new();
+    worker(&home);
+    let server = home.serve();
+    let wire = server.login_as("worker", PASSWORD);
+    is_revoked(&server, wire, || drop(home.admin(&["user", "remove", "worker"], "")));
+    home.add_user("worker", "a new password", &["publish:jobs"]);
+    let auth = json!({"op": "auth", "id": 1, "user": "worker", "password": PASSWORD}).to_string();
+    server.connect().refused_and_closed(&auth, "auth_failed");
+    let mut wire = server.login_as("worker", "a new password");
+    assert_eq!(wire.refused(json!({"op": "pull", "queue": "jobs"}))["code"], "forbidden");
+}
+
+#[test]
 fn a_changed_password_closes_connections_opened_with_the_old_one() {
     let home = Home::new();
     worker(&home);

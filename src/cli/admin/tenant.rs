@@ -185,6 +185,9 @@ fn settings(named: Vec<(String, Value)>) -> Outcome<SettingsPatch> {
             Request::Declare { settings, .. } => Ok(settings),
             _ => Ok(SettingsPatch::default()),
         },
-        Err(error) => Err(Failure::new(format!("--default: {}", error.message))),
+        Err(error) => {
+            let text = error.message.replace("settings.", "");
+            Err(Failure::new(format!("no default of queues can be made of this: {text}")))
+        }
     }
 }

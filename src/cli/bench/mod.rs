@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use self::report::Recorder;
 use super::connect::Connect;
 use super::output::OutputFormat;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, limit};
 use crate::client::{Client, body};
 use crate::types::{Message, QueueName};
 
@@ -58,11 +58,11 @@ struct Load {
           value_parser = clap::value_parser!(u16).range(1..))]
     in_flight: u16,
     /// Bytes of a message.
-    #[arg(long, value_name = "SIZE", default_value = "128")]
+    #[arg(long, value_name = "SIZE", default_value = "128", value_parser = limit::bytes)]
     size: ByteSize,
     /// How long to measure.
     #[arg(long, value_name = "TIME", default_value = "5s",
-          value_parser = humantime::parse_duration)]
+          value_parser = limit::time)]
     duration: Duration,
     /// Messages a second, all connections together; as fast as it goes where left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -78,6 +78,8 @@ struct Load {
 const QUEUE: &str = "gmq-bench";
 /// Smallest message that can carry a time.
 const SIZE_MIN: usize = 24;
+/// The most that `limits.max_message_bytes` can be. Unit: bytes.
+const SIZE_MAX: u64 = bytesize::GIB;
 
 pub(super) async fn run(command: Bench) -> Outcome {
     let (name, load) = match &command.command {
@@ -175,9 +177,14 @@ impl Pace {
 
 /// A JSON string of `size` bytes that begins with `text`.
 fn message(size: ByteSize, text: &str) -> Outcome<Message> {
-    let bytes = usize::try_from(size.as_u64())?.max(SIZE_MIN);
-    let padded = format!("\"{text:x<width$}\"", width = bytes - 2);
-    body(&padded).ok_or_else(|| Failure::new("--size is too large for this machine"))
+    let size = size.as_u64();
+    if size > SIZE_MAX {
+        return Err(Failure::new("--size is more than any server takes; give 1 GiB at most"));
+    }
+    let bytes = usize::try_from(size)?.max(SIZE_MIN);
+    // The padding of `format!` ends at 64 KiB.
+    let padded = format!("\"{text}{}\"", "x".repeat((bytes - 2).saturating_sub(text.len())));
+    body(&padded).ok_or_else(|| Failure::new("a message that is no JSON was made"))
 }
 
 /// Runs one task for each connection and puts their records together.
