@@ -15,7 +15,7 @@ use crate::harness::{Home, gmq, run};
 
 impl List {
     /// The failure of command lines, typed in the home's folder, where client.toml is the profile.
-    fn typed(&mut self, home: &Home, lines: &[&str]) {
+    pub(super) fn typed(&mut self, home: &Home, lines: &[&str]) {
         for line in lines {
             // A server that starts in spite of its mistake would never end.
             let mut command = Command::new("timeout");
@@ -34,7 +34,7 @@ impl List {
     }
 }
 
-fn list_at(home: &Home) -> List {
+pub(super) fn list_at(home: &Home) -> List {
     let mut list = List::default();
     list.name_path(home.root().parent().unwrap(), "FOLDER");
     list

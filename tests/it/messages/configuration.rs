@@ -22,7 +22,7 @@ fn every_message_of_the_configuration_is_in_the_list() {
         "limits.max_queues = 2020-01-01",
         "listen = 4884",
         "listen = 'localhost:4884'",
-        "store = 'file'",
+        "store = 'mysql'",
         "store = 'disk'",
         "accounts = 'mysql'",
         "data_dir = ''",

@@ -4,6 +4,7 @@
 
 mod command_line;
 mod configuration;
+mod storage;
 mod wire;
 
 use std::fmt::Write as _;
