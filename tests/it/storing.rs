@@ -224,9 +224,9 @@ fn a_folder_of_somebody_else_is_refused_with_the_mend() {
         return;
     }
     // Only root can give a folder away; anybody else is refused one that it cannot write.
-    fs::set_permissions(&home.path("data"), fs::Permissions::from_mode(0o500)).unwrap();
+    fs::set_permissions(home.path("data"), fs::Permissions::from_mode(0o500)).unwrap();
     refused_to_serve(&home, "chown -R");
-    fs::set_permissions(&home.path("data"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(home.path("data"), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn every_message_of_the_wire_is_in_the_list() {
     quotas(&mut list, &server);
     list.group("logins");
     logins(&mut list, &home, &server);
-    list.group("what no test can provoke with the memory store");
+    list.group("what is hard to provoke");
     for refusal in [Refusal::StorageUnavailable, Refusal::ShuttingDown] {
         list.add(&format!("{refusal:?}"), &refusal.to_string());
     }
@@ -157,7 +157,7 @@ fn messages(list: &mut List, wire: &mut Wire) {
             "x".repeat(129)
         ),
         r#"{"op":"publish","queue":"q","body":1,"require":"paper"}"#,
-        r#"{"op":"publish","queue":"q","body":1,"require":"disk"}"#,
+        r#"{"op":"publish","queue":"q","body":1,"require":"replicated"}"#,
         r#"{"op":"publish","queue":"q","messages":{}}"#,
         r#"{"op":"publish","queue":"q","messages":[]}"#,
         r#"{"op":"publish","queue":"q","messages":[1]}"#,

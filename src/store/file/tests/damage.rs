@@ -14,17 +14,17 @@ use crate::types::{Level, QueueId, Seq, TenantId};
 const TENANT: TenantId = TenantId(3);
 const OPTIONS: Options = Options { file_bytes: 4 * 1024 };
 
-type Files = Vec<(String, Vec<u8>)>;
+pub(super) type Files = Vec<(String, Vec<u8>)>;
 
 /// What clients would find.
 #[derive(Debug, Clone, PartialEq)]
-struct Found {
-    recovered: Recovered,
-    messages: Vec<(QueueId, Vec<StoredMessage>)>,
+pub(super) struct Found {
+    pub(super) recovered: Recovered,
+    pub(super) messages: Vec<(QueueId, Vec<StoredMessage>)>,
 }
 
 /// A store with a history of several files, and what is in it.
-fn history(seed: u64) -> (Files, Found) {
+pub(super) fn history(seed: u64) -> (Files, Found) {
     let disk = SimulatedDisk::new(seed);
     let mut store = Stepped::start(disk.mount(), OPTIONS).expect("it starts");
     let mut script = Script::new(seed, Level::Disk);
@@ -86,6 +86,12 @@ fn look(store: &Stepped) -> Option<Found> {
         messages.push((queue.id, all));
     }
     Some(Found { recovered, messages })
+}
+
+/// Starts on files, and reads all that is in them.
+pub(super) fn look_at(files: &Files) -> Option<Found> {
+    let store = Stepped::start(disk_with(files).mount(), OPTIONS).ok()?;
+    if store.damage().is_empty() { look(&store) } else { None }
 }
 
 /// Starts on files of which some are damaged. Answers whether that was told.
