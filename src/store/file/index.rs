@@ -184,22 +184,29 @@ impl QueueState {
     pub(super) fn locate(&self, from: Seq, to: Seq, max: usize, bytes_max: u64) -> Vec<Located> {
         let mut located: Vec<Located> = Vec::new();
         let earliest = Seq(from.0.saturating_sub(self.span_max));
+        // Where the first run ends of which not all was taken: nothing behind that may be given.
+        let mut horizon = to;
         let mut reached = Seq(0);
         let mut bytes: u64 = 0;
         for ((first, file), run) in self.runs.range((earliest, 0)..=(to, FileNumber::MAX)) {
             let enough = located.len() >= max.max(1) || bytes > bytes_max;
-            if enough && *first > reached {
+            if *first > horizon || enough && *first > reached {
+                horizon = horizon.min(Seq(first.0.saturating_sub(1)));
                 break;
             }
             let average = run.bytes() / run.live().max(1);
-            let fit = bytes_max / average.max(1) + 1;
-            let enough = usize::try_from(fit).unwrap_or(usize::MAX).min(max.max(1));
-            for seq in run.iter_from(from).take_while(|seq| *seq <= to).take(enough) {
-                located.push(self.located(run, *file, seq));
-                bytes = bytes.saturating_add(average);
-                reached = reached.max(seq);
+            let fit = usize::try_from(bytes_max / average.max(1)).unwrap_or(usize::MAX);
+            let mut seqs = run.iter_from(from).take_while(|seq| *seq <= horizon);
+            let taken = seqs.by_ref().take(fit.saturating_add(1).min(max.max(1)));
+            let before = located.len();
+            located.extend(taken.map(|seq| self.located(run, *file, seq)));
+            bytes = bytes.saturating_add(average.saturating_mul((located.len() - before) as u64));
+            reached = reached.max(located.last().map_or(Seq(0), |last| last.seq));
+            if let Some(next) = seqs.next() {
+                horizon = horizon.min(Seq(next.0 - 1));
             }
         }
+        located.retain(|located| located.seq <= horizon);
         located.sort_by_key(|located| located.seq);
         located.truncate(max.max(1));
         located

@@ -94,6 +94,11 @@ impl FileStore {
         Ok(Self { shared, level: options.level, damage })
     }
 
+    /// Whether a flush is taking more than five seconds; the log says when that began.
+    pub fn hangs(&self) -> bool {
+        self.shared.hangs()
+    }
+
     /// What was found damaged at the start; all else is served.
     pub fn damage(&self) -> &[Damage] {
         &self.damage

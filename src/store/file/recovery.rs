@@ -423,11 +423,16 @@ fn clear(disk: &dyn Disk, options: Options, number: FileNumber) -> io::Result<Ar
     file.allocate(u64::from(options.file_bytes))?;
     let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
     file.read_at(&mut content, 0)?;
-    if next_frame(&content, number, 0).is_some() {
-        content.fill(0);
+    let begun = next_frame(&content, number, 0).is_some();
+    let (header, rest) = content.split_at_mut(FILE_HEADER_BYTES);
+    // Its header is right, and stays so at each moment, or it was damaged.
+    header.copy_from_slice(&file_header(number, options.file_bytes));
+    if begun {
+        rest.fill(0);
         file.write_at(&content, 0)?;
+    } else {
+        file.write_at(header, 0)?;
     }
-    file.write_at(&file_header(number, options.file_bytes), 0)?;
     file.sync()?;
     Ok(file)
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     /// Since when the writer writes.
     writing_since: Mutex<Option<Instant>>,
     upkeep_news: (Mutex<bool>, Condvar),
+    /// The watchdog has seen a flush that takes too long, and has not seen it end.
+    hangs: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -83,6 +86,7 @@ impl Shared {
             listeners: Mutex::default(),
             writing_since: Mutex::default(),
             upkeep_news: (Mutex::new(true), Condvar::new()),
+            hangs: AtomicBool::new(false),
             threads: Mutex::default(),
         });
         for (name, run) in [
@@ -123,6 +127,11 @@ impl Shared {
         }
         lock(&self.listeners).insert(tenant, Told { listener, full: false });
         Ok(())
+    }
+
+    /// Whether a flush takes longer than it should.
+    pub(super) fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Relaxed)
     }
 
     /// Writes what has gathered, and ends the threads.
@@ -341,6 +350,7 @@ impl Shared {
             match (hangs, since) {
                 (None, Some(since)) if since.elapsed() >= HANGS_AFTER => {
                     hangs = Some(since);
+                    self.hangs.store(true, Ordering::Relaxed);
                     tracing::error!(
                         seconds = HANGS_AFTER.as_secs(),
                         "a flush hangs: nothing is confirmed until the disk answers"
@@ -348,6 +358,7 @@ impl Shared {
                 }
                 (Some(began), now) if now != Some(began) => {
                     hangs = None;
+                    self.hangs.store(false, Ordering::Relaxed);
                     let seconds = began.elapsed().as_secs();
                     tracing::warn!(seconds, "the flush that hung is done");
                 }

@@ -62,6 +62,15 @@ fn created() -> Batch {
     Batch { lsn: Lsn(1), level: Level::Disk, records }
 }
 
+/// Waits for something that is not told.
+fn until(what: &str, met: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !met() {
+        assert!(start.elapsed() < Duration::from_secs(30), "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
 async fn start(disk: &SimulatedDisk) -> (FileStore, Arc<Heard>) {
     let store = FileStore::start(disk.mount(), OPTIONS).unwrap();
     let heard = Arc::new(Heard::default());
@@ -142,6 +151,8 @@ async fn a_flush_that_hangs_holds_up_neither_appends_nor_reads() {
     };
     assert_eq!(store.load(TENANT, load).await.unwrap().len(), 1);
     assert_eq!(heard.state.lock().unwrap().0, Lsn(2), "nothing is told meanwhile");
+    until("the watchdog sees it", || store.hangs());
     disk.hold(false);
     heard.wait(|(lsn, _)| lsn == Lsn(199));
+    until("the watchdog sees that it is over", || !store.hangs());
 }
