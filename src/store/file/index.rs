@@ -473,3 +473,42 @@ fn release(files: &mut Files, file: FileNumber, messages: u64, bytes: u64) {
         state.bytes = state.bytes.saturating_sub(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue() -> QueueState {
+        let settings = r#"{"storage":"default","max_messages":null,"max_bytes":null,
+            "overflow":"reject","ack_timeout_ms":1000}"#;
+        QueueState::new(QueueName::new("q").unwrap(), serde_json::from_str(settings).unwrap())
+    }
+
+    #[test]
+    fn what_is_located_has_no_holes_where_a_run_is_too_long_for_one_read() {
+        let mut queue = queue();
+        let mut files = Files::new();
+        for seq in 1..=4 {
+            queue.store(&mut files, (1, 100 * seq as u32), Seq(seq), 1_000, false).unwrap();
+        }
+        for seq in 5..=6 {
+            queue.store(&mut files, (2, 100 * seq as u32), Seq(seq), 10, false).unwrap();
+        }
+        for bytes_max in (0..6_000).step_by(100) {
+            for max in 1..=6 {
+                let located = queue.locate(Seq(1), Seq(6), max, bytes_max);
+                let seqs: Vec<u64> = located.iter().map(|located| located.seq.0).collect();
+                let whole: Vec<u64> = (1..=seqs.len() as u64).collect();
+                assert_eq!(seqs, whole, "bytes {bytes_max}, messages {max}");
+                assert!(!seqs.is_empty() && seqs.len() <= max);
+            }
+        }
+        queue.store(&mut files, (3, 7), Seq(2), 1_000, true).unwrap();
+        let located = queue.locate(Seq(1), Seq(6), 9, 9_999);
+        let files_of: Vec<u64> = located.iter().map(|located| located.file).collect();
+        assert_eq!(files_of, [1, 3, 1, 1, 2, 2]);
+        let located = queue.locate(Seq(1), Seq(6), 9, 1_000);
+        let seqs: Vec<u64> = located.iter().map(|located| located.seq.0).collect();
+        assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    }
+}
