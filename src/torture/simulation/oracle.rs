@@ -197,8 +197,8 @@ impl Oracle {
     }
 
     /// The ack or the return was refused: it is in hand still.
-    pub(super) fn kept(&mut self, id: Id, held: Option<Held>) {
-        self.in_hand.extend(held.map(|held| (id, held)));
+    pub(super) fn kept(&mut self, held: impl IntoIterator<Item = (Id, Held)>) {
+        self.in_hand.extend(held);
     }
 
     /// All that a connection has goes back.
@@ -245,7 +245,6 @@ impl Oracle {
                 cleared.push(*id);
             }
         }
-        self.in_hand.retain(|id, _| !cleared.contains(id));
         cleared
     }
 
@@ -264,6 +263,11 @@ impl Oracle {
         let told = self.queues.entry(queue.clone()).or_insert(Told::No);
         *told = (*told).max(Told::Maybe);
         self.wish(queue)
+    }
+
+    /// What is in hand of these is not any more. Answers it.
+    pub(super) fn take_from_hands(&mut self, ids: &[Id]) -> Vec<(Id, Held)> {
+        self.in_hand.extract_if(.., |id, _| ids.contains(id)).collect()
     }
 
     /// A queue was asked to go. Answers which wish about it this was.

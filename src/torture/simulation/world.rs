@@ -28,7 +28,7 @@ enum Asked {
     Ack { id: Id, held: Option<Held> },
     Nack { id: Id, held: Option<Held>, until: Option<WallMs> },
     Purge(Vec<Id>),
-    Delete { queue: QueueName, ids: Vec<Id>, wish: u64 },
+    Delete { queue: QueueName, ids: Vec<Id>, held: Vec<(Id, Held)>, wish: u64 },
     Declare { queue: QueueName, wish: u64 },
     Consume,
 }
@@ -295,8 +295,9 @@ impl World {
             return self.ask(server, Request::Purge { queue }, Asked::Purge(ids));
         }
         server.subscribed.retain(|(_, of)| *of != queue);
+        let held = self.oracle.take_from_hands(&ids);
         let wish = self.oracle.deleting(&queue);
-        let asked = Asked::Delete { queue: queue.clone(), ids, wish };
+        let asked = Asked::Delete { queue: queue.clone(), ids, held, wish };
         self.ask(server, Request::Delete { queue, if_empty: false }, asked)
     }
 
@@ -471,10 +472,11 @@ impl World {
             (Asked::Ack { id, .. }, Ok(_)) => self.oracle.acked(id),
             (Asked::Nack { id, until: Some(until), .. }, Ok(_)) => self.oracle.delayed(id, until),
             (Asked::Ack { id, held } | Asked::Nack { id, held, .. }, Err(_)) if open && at_once => {
-                self.oracle.kept(id, held);
+                self.oracle.kept(held.map(|held| (id, held)));
             }
+            (Asked::Delete { held, .. }, Err(_)) if open && at_once => self.oracle.kept(held),
             (Asked::Purge(ids), Ok(_)) => self.oracle.cleared(&ids),
-            (Asked::Delete { queue, ids, wish }, Ok(_)) => {
+            (Asked::Delete { queue, ids, wish, .. }, Ok(_)) => {
                 self.oracle.cleared(&ids);
                 self.oracle.is_there(&queue, wish, false);
             }
