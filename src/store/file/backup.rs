@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::check::{Contents, check};
 use super::checkpoint;
-use super::disk::Disk;
+use super::disk::{Disk, read_all};
 use super::frame::{FILE_HEADER_BYTES, Frame, frame_at, read_file_header};
 use super::index::FileNumber;
 use super::names::{self, Kind};
@@ -146,8 +146,7 @@ fn read(disk: &dyn Disk, name: &str) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
-    file.read_at(&mut content, 0)?;
+    let content = read_all(&*file)?;
     Ok(Some(content))
 }
 

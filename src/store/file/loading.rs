@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::codec::{Reader, salt};
-use super::disk::DiskFile;
+use super::disk::{DiskFile, read_all};
 use super::frame::{Frame, next_frame};
 use super::index::{FileNumber, Located, Place};
 use super::journal::{Journal, lock};
@@ -222,13 +222,6 @@ impl Journal {
         let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
         Ok(Records { file, length, places, start: 0, window: Vec::new() })
     }
-}
-
-fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
-    let mut content = vec![0; length];
-    file.read_at(&mut content, 0)?;
-    Ok(content)
 }
 
 fn find_messages(

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::checkpoint::{self, Unusable};
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, read_all};
 use super::frame::{
     FILE_HEADER_BYTES, FORMAT, Frame, Standing, file_header, frame_at, next_frame,
     read_file_header, salvaged,
@@ -258,8 +258,7 @@ impl Recovery {
         }
         let name = names::journal(number);
         let file = disk.open(&name)?;
-        let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
-        file.read_at(&mut content, 0)?;
+        let content = read_all(&*file)?;
         let header = content.get(..FILE_HEADER_BYTES).map(read_file_header);
         match header {
             Some(Ok(header)) if header.format > FORMAT => {
@@ -421,8 +420,7 @@ fn first_file(
 fn clear(disk: &dyn Disk, options: Options, number: FileNumber) -> io::Result<Arc<dyn DiskFile>> {
     let file = disk.open(&names::journal(number))?;
     file.allocate(u64::from(options.file_bytes))?;
-    let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
-    file.read_at(&mut content, 0)?;
+    let mut content = read_all(&*file)?;
     let begun = next_frame(&content, number, 0).is_some();
     let (header, rest) = content.split_at_mut(FILE_HEADER_BYTES);
     // Its header is right, and stays so at each moment, or it was damaged.
@@ -439,8 +437,7 @@ fn clear(disk: &dyn Disk, options: Options, number: FileNumber) -> io::Result<Ar
 
 fn copy(disk: &dyn Disk, from: &str, to: &str) -> io::Result<()> {
     let file = disk.open(from)?;
-    let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
-    file.read_at(&mut content, 0)?;
+    let content = read_all(&*file)?;
     let copy = disk.create(to)?;
     copy.write_at(&content, 0)?;
     copy.sync()
@@ -548,8 +545,7 @@ fn read_checkpoint(
     let mut best: Option<(Index, FileNumber)> = None;
     for name in &inventory.checkpoints {
         let file = disk.open(name)?;
-        let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
-        file.read_at(&mut content, 0)?;
+        let content = read_all(&*file)?;
         match checkpoint::decode(&content) {
             Ok((index, position)) => {
                 if best.as_ref().is_none_or(|(_, best)| position > *best) {

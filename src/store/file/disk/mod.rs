@@ -41,3 +41,10 @@ pub trait DiskFile: Send + Sync {
     /// Makes content and length durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
 }
+
+/// All of a file.
+pub(super) fn read_all(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; usize::try_from(file.length()?).unwrap_or(usize::MAX)];
+    file.read_at(&mut content, 0)?;
+    Ok(content)
+}
