@@ -176,7 +176,7 @@ fn a_message_keeps_the_order_of_its_headers_and_a_name_may_be_empty() {
     let mut wire = server.login();
     let headers = r#"{"z":"1","":"2","a":"3","Z":"4"}"#;
     wire.send(&format!(r#"{{"op":"publish","queue":"q","body":1,"headers":{headers}}}"#));
-    let line = answer(&mut wire, r#"{"op":"pull","id":1,"queue":"q"}"#);
+    let line = answer(&mut wire, r#"{"op":"pull","id":1,"queue":"q","wait_ms":5000}"#);
     assert!(line.contains(&format!(r#""headers":{headers}"#)), "{line}");
     wire.ok(json!({"op": "publish", "queue": "q", "body": 1, "headers": {}}));
     let plain = wire.ok(json!({"op": "pull", "queue": "q"}))["messages"][0].clone();

@@ -181,7 +181,8 @@ fn what_comes_with_later_work_is_refused_by_name_and_never_ignored() {
 #[test]
 fn requests_of_one_connection_take_effect_in_the_order_sent() {
     let home = Home::new();
-    let server = home.serve();
+    // On a disk a message could be pulled only once it is flushed.
+    let server = home.serve_with(&[("GMQ_STORE", "memory")]);
     let mut wire = server.login();
     let mut lines = String::new();
     for n in 0..2000 {
