@@ -215,6 +215,9 @@ impl Journal {
             index.apply(number, &standing, &mut misfits);
         }
         debug_assert!(from == bytes.len() && misfits.is_empty(), "{misfits:?}");
+        for misfit in misfits {
+            tracing::error!(%misfit, "what was just written does not fit: a fault of gmq, report it");
+        }
     }
 
     /// Makes a file ready to be the one after that at hand. It gets its name when it is ready, in
