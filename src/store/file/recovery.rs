@@ -304,6 +304,8 @@ impl Recovery {
         options: Options,
     ) -> Result<Journal, OpenError> {
         self.keep_damaged(&*disk);
+        let journals = &self.inventory.journals;
+        self.index.files.retain(|file, state| state.messages > 0 || journals.contains(file));
         self.flush_replayed(&*disk)?;
         let last = self.last.map_or(0, |(number, _)| number);
         let position = last.max(self.position.saturating_sub(1)) + 1;
@@ -328,6 +330,8 @@ impl Recovery {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             saved => saved?,
         }
+        // At once: a server that is restarted again and again takes a file each time.
+        journal.release()?;
         Ok(journal)
     }
 

@@ -163,7 +163,7 @@ impl Journal {
     }
 
     /// Gives up files in which nothing is alive.
-    fn release(&self) -> io::Result<bool> {
+    pub(super) fn release(&self) -> io::Result<bool> {
         let position = lock(&self.upkeep).position;
         let dead = |index: &super::index::Index| -> Vec<FileNumber> {
             let before = index.files.range(..position);
@@ -184,8 +184,12 @@ impl Journal {
             let mut upkeep = lock(&self.upkeep);
             upkeep.unreadable.remove(file);
             if upkeep.spares.len() < SPARES_MAX {
-                self.disk.rename(&names::journal(*file), &names::spare(*file))?;
-                upkeep.spares.push(*file);
+                match self.disk.rename(&names::journal(*file), &names::spare(*file)) {
+                    // It was given up before a crash, by a run whose checkpoint still names it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                    Ok(()) => upkeep.spares.push(*file),
+                }
             } else {
                 remove_if_there(&*self.disk, &names::journal(*file))?;
             }

@@ -336,8 +336,15 @@ impl World {
     }
 
     fn maintain(&mut self, server: &mut Server) -> Outcome {
-        // What upkeep cannot do now it does later.
-        let _ = server.store.maintain();
+        // What upkeep cannot do now, for a fault of the disk, it does later.
+        let maintained = server.store.maintain();
+        if let Err(error) = maintained
+            && !self.faulty
+            && !server.latched
+            && self.disk.is_of_use()
+        {
+            return Err(format!("upkeep fails: {error}"));
+        }
         let full = server.store.is_full();
         self.input(server, Input::StoreFull(full))
     }
@@ -358,6 +365,7 @@ impl World {
         if self.random.one_in(2) {
             self.disk.set_capacity(None);
         } else {
+            self.faulty = true;
             self.tally.full += 1;
             self.disk.set_capacity(Some(self.disk.used() + self.random.below(20_000)));
         }

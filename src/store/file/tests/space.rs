@@ -117,3 +117,18 @@ fn a_message_that_is_never_acked_pins_its_own_bytes_alone() {
     bench.settle();
     bench.check(324);
 }
+
+#[test]
+fn restarts_take_no_more_than_the_files_at_hand() {
+    let mut bench = Bench::new();
+    for seq in 1..50 {
+        bench.publish(seq, 300);
+        bench.ack(seq, 300);
+        bench.disk.kill();
+        let options = Options { file_bytes: FILE_BYTES };
+        bench.store = Stepped::start(bench.disk.mount(), options).unwrap();
+        assert_eq!(bench.store.damage(), []);
+        let room = 4 * u64::from(FILE_BYTES) + 8_192;
+        assert!(bench.disk.used() <= room, "{}: {:?}", bench.disk.used(), bench.disk.names());
+    }
+}
