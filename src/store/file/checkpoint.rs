@@ -103,7 +103,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Index, FileNumber), Unusable> {
 type Files = std::collections::BTreeMap<FileNumber, FileState>;
 
 fn tenant(reader: &mut Reader<'_>, files: &mut Files) -> Result<(TenantId, TenantState), Damaged> {
-    let id = wide(reader)?;
+    let id = reader.u128()?;
     let [lsn, fence, queue_id_max] = reader.numbers()?;
     let (lsn, fence, queue_id_max) = (Lsn(lsn), Fence(fence), QueueId(queue_id_max));
     let mut state = TenantState { lsn, fence, queue_id_max, ..TenantState::default() };
@@ -129,7 +129,7 @@ fn queue(reader: &mut Reader<'_>, files: &mut Files) -> Result<QueueState, Damag
         for word in 0..span.div_ceil(64) {
             let left = span - 64 * word;
             let all = if left < 64 { (1 << left) - 1 } else { u64::MAX };
-            alive.push(if live < span { long(reader)? } else { all });
+            alive.push(if live < span { reader.u64()? } else { all });
         }
         let run = Run::restored(Seq(first), span, alive, bytes, at);
         queue.messages += run.live();
@@ -141,16 +141,6 @@ fn queue(reader: &mut Reader<'_>, files: &mut Files) -> Result<QueueState, Damag
         queue.runs.insert((Seq(first), file), run);
     }
     Ok(queue)
-}
-
-fn long(reader: &mut Reader<'_>) -> Result<u64, Damaged> {
-    let bytes = reader.take(8)?;
-    Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-}
-
-fn wide(reader: &mut Reader<'_>) -> Result<u128, Damaged> {
-    let (low, high) = (long(reader)?, long(reader)?);
-    Ok(u128::from(high) << 64 | u128::from(low))
 }
 
 /// Seals a file: its table, which the runs refer to from now on.
@@ -173,6 +163,11 @@ pub(super) fn seal(index: &mut Index, file: FileNumber) -> Vec<u8> {
     out
 }
 
+/// The place that stands at `at` in a table, or in a part of one.
+pub(super) fn place_in(table: &[u8], at: usize) -> Result<u32, Damaged> {
+    Reader::new(table.get(at..).ok_or(Damaged)?).u32()
+}
+
 /// The runs that a file's table names.
 pub(super) fn runs_of(
     table: &[u8],
@@ -181,14 +176,14 @@ pub(super) fn runs_of(
     let (content, crc) = table.split_last_chunk::<4>().ok_or(Damaged)?;
     let mut reader = Reader::new(content);
     let magic = reader.take(TABLE_MAGIC.len())?;
-    let right = reader.u32()? <= FORMAT && long(&mut reader)? == file;
+    let right = reader.u32()? <= FORMAT && reader.u64()? == file;
     if !right || magic != TABLE_MAGIC || checksum(0, &[content]).to_le_bytes() != *crc {
         return Err(Damaged);
     }
     let mut runs = Vec::new();
     while reader.left() > 0 {
-        let tenant = TenantId(wide(&mut reader)?);
-        let (queue, first) = (QueueId(long(&mut reader)?), Seq(long(&mut reader)?));
+        let tenant = TenantId(reader.u128()?);
+        let (queue, first) = (QueueId(reader.u64()?), Seq(reader.u64()?));
         let span = reader.u32()? as usize;
         reader.take(4 * span)?;
         runs.push((tenant, queue, first));

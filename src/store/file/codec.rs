@@ -200,9 +200,23 @@ impl<'a> Reader<'a> {
         Ok(self.take(1)?[0])
     }
 
+    /// Takes so many bytes as an array.
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Damaged)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
     pub(super) fn u32(&mut self) -> Result<u32, Damaged> {
-        let bytes = self.take(4)?;
-        Ok(bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Damaged> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn u128(&mut self) -> Result<u128, Damaged> {
+        self.array().map(u128::from_le_bytes)
     }
 
     pub(super) fn number(&mut self) -> Result<u64, Damaged> {

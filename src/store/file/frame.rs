@@ -156,14 +156,10 @@ pub(super) fn read_file_header(header: &[u8]) -> Result<FileHeader, Damaged> {
     let magic = reader.take(FILE_MAGIC.len())?;
     let format = reader.u32()?;
     let length = reader.u32()?;
-    let number = u64_of(reader.take(8)?);
+    let number = reader.u64()?;
     let crc = reader.u32()?;
     let right = magic == FILE_MAGIC && crc == checksum(0, &[&header[..24]]);
     if right { Ok(FileHeader { format, length, number }) } else { Err(Damaged) }
-}
-
-fn u64_of(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// A frame that stands in a file.
@@ -216,8 +212,8 @@ fn standing(body: &[u8], at: usize, end: usize, flushed: u32) -> Result<Standing
     let mut body = Reader::new(body);
     let frame = match body.byte()? {
         BATCHES => {
-            let tenant = tenant_of(body.take(16)?);
-            let (first, last) = (Lsn(u64_of(body.take(8)?)), Lsn(u64_of(body.take(8)?)));
+            let tenant = TenantId(body.u128()?);
+            let (first, last) = (Lsn(body.u64()?), Lsn(body.u64()?));
             // A batch has records.
             if first.0 == 0 || last < first || last.0 - first.0 > (end - at) as u64 {
                 return Err(Damaged);
@@ -225,7 +221,7 @@ fn standing(body: &[u8], at: usize, end: usize, flushed: u32) -> Result<Standing
             Frame::Batches { tenant, first, last, records: body.take(body.left())? }
         }
         MOVED => {
-            let tenant = tenant_of(body.take(16)?);
+            let tenant = TenantId(body.u128()?);
             Frame::Moved { tenant, records: body.take(body.left())? }
         }
         BEGIN => Frame::Begin { previous_end: body.u32()? },
@@ -238,10 +234,6 @@ fn standing(body: &[u8], at: usize, end: usize, flushed: u32) -> Result<Standing
         _ => end,
     };
     Ok(Standing { frame, at, records_at, end, flushed })
-}
-
-fn tenant_of(bytes: &[u8]) -> TenantId {
-    TenantId(bytes.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte)))
 }
 
 /// The next whole frame at or after `from`.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use super::checkpoint::place_in;
 use super::codec::{Reader, salt};
 use super::disk::{DiskFile, read_all};
 use super::frame::{Frame, next_frame};
@@ -275,8 +276,8 @@ impl Table {
             }
         }
         for at in &entries[..count] {
-            let bytes = &read[(at - first) as usize..][..4];
-            places.push(bytes.iter().rev().fold(0, |place, byte| place << 8 | u32::from(*byte)));
+            let place = place_in(&read, (at - first) as usize);
+            places.push(place.map_err(|_| io::ErrorKind::UnexpectedEof)?);
         }
         Ok(count)
     }

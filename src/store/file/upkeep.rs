@@ -263,7 +263,8 @@ impl Journal {
             let located = there.located_in((first, file));
             let places = located.iter().map(|located| match located.place {
                 Place::At(place) => place,
-                Place::InTable(at) => place_in(table, at),
+                // What does not stand in the table is not found in the file either.
+                Place::InTable(at) => checkpoint::place_in(table, at as usize).unwrap_or(0),
             });
             let places: Vec<u32> = places.collect();
             (located.iter().map(|located| located.seq).collect::<Vec<_>>(), places)
@@ -325,11 +326,6 @@ impl Upkeep {
         self.next = Some((number, prepared?));
         Ok(())
     }
-}
-
-fn place_in(table: &[u8], at: u64) -> u32 {
-    let bytes = table.get(at as usize..at as usize + 4).unwrap_or_default();
-    bytes.iter().rev().fold(0, |place, byte| place << 8 | u32::from(*byte))
 }
 
 fn write_checkpoint(disk: &dyn Disk, name: &str, snapshot: &[u8]) -> io::Result<()> {
