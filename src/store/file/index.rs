@@ -479,9 +479,7 @@ mod tests {
     use super::*;
 
     fn queue() -> QueueState {
-        let settings = r#"{"storage":"default","max_messages":null,"max_bytes":null,
-            "overflow":"reject","ack_timeout_ms":1000}"#;
-        QueueState::new(QueueName::new("q").unwrap(), serde_json::from_str(settings).unwrap())
+        QueueState::new(QueueName::new("q").unwrap(), QueueSettings::default())
     }
 
     #[test]

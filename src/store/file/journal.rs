@@ -178,7 +178,7 @@ impl Journal {
     /// Ends the file at hand and goes on in the next one.
     fn rotate(&self, writing: &mut Writing) -> Result<(), WriteError> {
         let number = writing.number + 1;
-        let next = match self.take_next(number) {
+        let next = match self.take_next() {
             Ok(next) => next,
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 return Err(WriteError::NoRoom);

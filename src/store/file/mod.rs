@@ -85,11 +85,8 @@ impl FileStore {
     ///
     /// As [`open`](Self::open).
     pub fn start(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
-        let mut recovery = Recovery::read(&*disk)?;
-        let damage = std::mem::take(&mut recovery.damage);
-        recovery.damage.clone_from(&damage);
         let journal_options = JournalOptions { file_bytes: options.file_bytes };
-        let journal = recovery.start(disk, journal_options)?;
+        let (journal, damage) = Recovery::read(&*disk)?.start(disk, journal_options)?;
         let shared = Shared::start(journal)?;
         Ok(Self { shared, level: options.level, damage })
     }

@@ -246,8 +246,7 @@ impl Recovery {
         self.tell(Damage { file, place: None, what: "missing".to_owned() });
     }
 
-    /// Reads a file whose header is right; one whose header is not is told as damage, unless it
-    /// may be one that was being made ready.
+    /// Reads a file, if it is there; a header that is not right is told as damage.
     fn read_file(
         &mut self,
         disk: &dyn Disk,
@@ -297,12 +296,13 @@ impl Recovery {
         }
     }
 
-    /// Makes the store ready to be written: seals what was read, and goes on in a new file.
+    /// Makes the store ready to be written: seals what was read, and goes on in a new file. Answers
+    /// what is damaged, too.
     pub(super) fn start(
         mut self,
         disk: Arc<dyn Disk>,
         options: Options,
-    ) -> Result<Journal, OpenError> {
+    ) -> Result<(Journal, Vec<Damage>), OpenError> {
         self.keep_damaged(&*disk);
         let journals = &self.inventory.journals;
         self.index.files.retain(|file, state| state.messages > 0 || journals.contains(file));
@@ -332,7 +332,7 @@ impl Recovery {
         }
         // At once: a server that is restarted again and again takes a file each time.
         journal.release()?;
-        Ok(journal)
+        Ok((journal, self.damage))
     }
 
     /// What was read may not be on the disk: it is, before anything is built on it. It is written

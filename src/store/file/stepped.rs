@@ -39,9 +39,7 @@ impl Stepped {
     ///
     /// As [`super::FileStore::open`].
     pub fn start(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
-        let recovery = Recovery::read(&*disk)?;
-        let damage = recovery.damage.clone();
-        let journal = recovery.start(disk, options)?;
+        let (journal, damage) = Recovery::read(&*disk)?.start(disk, options)?;
         Ok(Self { journal, group: Group::default(), first: 0, damage })
     }
 

@@ -32,8 +32,8 @@ pub(super) const RESERVE_PER_FILE: u32 = 16;
 pub(super) struct Upkeep {
     /// The last file that was taken to be written.
     pub(super) taken: FileNumber,
-    /// The file after it.
-    pub(super) next: Option<(FileNumber, Arc<dyn DiskFile>)>,
+    /// The file after it, made ready.
+    pub(super) next: Option<Arc<dyn DiskFile>>,
     pub(super) spares: Vec<FileNumber>,
     /// Tables that are not on the disk yet.
     pub(super) tables: BTreeMap<FileNumber, Arc<Vec<u8>>>,
@@ -86,27 +86,29 @@ impl Journal {
         lock(&self.upkeep).full
     }
 
-    /// The file with that number, made ready now if it is not.
-    pub(super) fn take_next(&self, number: FileNumber) -> io::Result<Arc<dyn DiskFile>> {
+    /// The file after the one at hand, made ready now if it is not.
+    pub(super) fn take_next(&self) -> io::Result<Arc<dyn DiskFile>> {
         let mut upkeep = lock(&self.upkeep);
-        if upkeep.next.is_none() {
-            upkeep.make_ready(&*self.disk, self.options, number)?;
-        }
-        let next = upkeep.next.take().map(|(_, file)| file);
-        upkeep.taken = number;
-        next.ok_or_else(|| io::Error::other("the next journal file is gone"))
+        let next = match upkeep.next.take() {
+            Some(next) => next,
+            None => upkeep.make_ready(&*self.disk, self.options)?,
+        };
+        upkeep.taken += 1;
+        Ok(next)
     }
 
     /// Makes the next file ready.
     pub(super) fn prepare_next(&self) -> io::Result<()> {
         let mut upkeep = lock(&self.upkeep);
-        let number = upkeep.taken + 1;
         if upkeep.next.is_some() {
             return Ok(());
         }
-        match upkeep.make_ready(&*self.disk, self.options, number) {
+        match upkeep.make_ready(&*self.disk, self.options) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
-            done => done,
+            made => {
+                upkeep.next = Some(made?);
+                Ok(())
+            }
         }
     }
 
@@ -165,11 +167,11 @@ impl Journal {
     /// Gives up files in which nothing is alive.
     pub(super) fn release(&self) -> io::Result<bool> {
         let position = lock(&self.upkeep).position;
-        let dead = |index: &super::index::Index| -> Vec<FileNumber> {
+        let files: Vec<FileNumber> = {
+            let index = lock(&self.index);
             let before = index.files.range(..position);
             before.filter(|(_, state)| state.messages == 0).map(|(file, _)| *file).collect()
         };
-        let files = dead(&lock(&self.index));
         if files.is_empty() {
             return Ok(false);
         }
@@ -313,18 +315,11 @@ impl Journal {
 }
 
 impl Upkeep {
-    fn make_ready(
-        &mut self,
-        disk: &dyn Disk,
-        options: Options,
-        number: FileNumber,
-    ) -> io::Result<()> {
+    fn make_ready(&mut self, disk: &dyn Disk, options: Options) -> io::Result<Arc<dyn DiskFile>> {
         let spare = self.spares.pop();
-        let prepared = Journal::prepare(disk, options, number, spare);
-        self.full =
-            prepared.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
-        self.next = Some((number, prepared?));
-        Ok(())
+        let made = Journal::prepare(disk, options, self.taken + 1, spare);
+        self.full = made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        made
     }
 }
 

@@ -24,11 +24,6 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), handle: File::open(path)? })
     }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Disk for Folder {

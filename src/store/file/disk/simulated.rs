@@ -60,8 +60,6 @@ struct State {
     held: bool,
     /// Every flush fails.
     broken: bool,
-    /// Flushes do nothing: a disk, or a program, that lies.
-    lies: bool,
 }
 
 #[derive(Clone)]
@@ -128,11 +126,6 @@ impl SimulatedDisk {
         !self.lock().gone
     }
 
-    /// Changes so far.
-    pub fn operations(&self) -> u64 {
-        self.lock().operations
-    }
-
     /// The flush after `n` more fails, and loses what it was to flush.
     pub fn fail_sync(&self, n: u64) {
         self.lock().sync_fails_in = Some(n);
@@ -174,11 +167,6 @@ impl SimulatedDisk {
     pub fn hold(&self, held: bool) {
         self.lock().held = held;
         self.released.notify_all();
-    }
-
-    /// From now on flushes only say that they flush.
-    pub fn lie(&self) {
-        self.lock().lies = true;
     }
 
     /// The names of the files.
@@ -437,10 +425,8 @@ impl Disk for Mounted {
         if whole.is_err() {
             return Err(io::Error::other("the power is gone"));
         }
-        if !state.lies {
-            state.name_changes.clear();
-            state.durable_names = state.names.clone();
-        }
+        state.name_changes.clear();
+        state.durable_names = state.names.clone();
         Ok(())
     }
 }
@@ -494,7 +480,6 @@ impl DiskFile for Open {
         let mut state = self.disk.of_run(self.run)?;
         let whole = state.change().is_ok();
         let fails = is_due(&mut state.sync_fails_in) || state.broken;
-        let lies = state.lies;
         let Some(file) = state.files.get_mut(&self.file) else { return Ok(()) };
         if fails {
             file.fail_sync();
@@ -503,9 +488,7 @@ impl DiskFile for Open {
         if !whole {
             return Err(io::Error::other("the power is gone"));
         }
-        if !lies {
-            file.sync();
-        }
+        file.sync();
         Ok(())
     }
 }

@@ -53,12 +53,9 @@ fn published(lsn: u64, seq: u64) -> Batch {
 }
 
 fn created() -> Batch {
-    let settings = serde_json::from_str::<QueueSettings>(
-        r#"{"storage":"default","max_messages":null,"max_bytes":null,"overflow":"reject",
-            "ack_timeout_ms":1000}"#,
-    );
+    let settings = QueueSettings::default();
     let name = QueueName::new("q").unwrap();
-    let records = vec![Record::Created { queue: QUEUE, name, settings: settings.unwrap() }];
+    let records = vec![Record::Created { queue: QUEUE, name, settings }];
     Batch { lsn: Lsn(1), level: Level::Disk, records }
 }
 

@@ -25,9 +25,7 @@ impl Bench {
         let disk = SimulatedDisk::new(8);
         let store = Stepped::start(disk.mount(), Options { file_bytes: FILE_BYTES }).unwrap();
         let mut bench = Self { disk, store, lsn: 0 };
-        let settings = r#"{"storage":"default","max_messages":null,"max_bytes":null,
-            "overflow":"reject","ack_timeout_ms":1000}"#;
-        let settings: QueueSettings = serde_json::from_str(settings).unwrap();
+        let settings = QueueSettings::default();
         let name = QueueName::new("q").unwrap();
         bench.write(Record::Created { queue: QUEUE, name, settings });
         bench
