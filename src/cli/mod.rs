@@ -13,6 +13,7 @@ mod limit;
 mod manual;
 mod output;
 mod password;
+mod progress;
 mod publish;
 mod queue;
 mod quickstart;

@@ -53,12 +53,18 @@ impl PasswordSource {
     }
 }
 
-/// A password of 144 random bits.
+/// A password of 24 letters and digits, of more than 142 random bits. It has no `-`, so that no
+/// program takes it for an option.
 pub(super) fn generate() -> Outcome<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; GENERATED_BYTES]);
-    getrandom::fill(&mut bytes[..])
-        .map_err(|error| Failure::new(format!("the machine has no randomness: {error}")))?;
-    Ok(Zeroizing::new(base64_simd::URL_SAFE_NO_PAD.encode_to_string(&bytes[..])))
+    loop {
+        getrandom::fill(&mut bytes[..])
+            .map_err(|error| Failure::new(format!("the machine has no randomness: {error}")))?;
+        let text = Zeroizing::new(base64_simd::URL_SAFE_NO_PAD.encode_to_string(&bytes[..]));
+        if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Ok(text);
+        }
+    }
 }
 
 /// A password's hash at the configured cost.
@@ -83,5 +89,19 @@ fn ask_twice() -> Outcome<Zeroizing<String>> {
         Ok(first)
     } else {
         Err(Failure::new("the two passwords differ; nothing was changed, try again"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_made_here_is_letters_and_digits() {
+        for _ in 0..1000 {
+            let password = generate().unwrap_or_else(|_| panic!("no password"));
+            assert_eq!(password.len(), 24);
+            assert!(password.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{}", *password);
+        }
     }
 }

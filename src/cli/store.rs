@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, OutputFormat};
-use super::{Failure, Outcome, serve, storage};
+use super::{Failure, Outcome, progress, serve, storage};
 use crate::accounts::{Accounts, SqliteAccounts};
 use crate::store::file::disk::{Disk, Folder};
 use crate::store::file::{Contents, FileContents, QueueContents, backup, check, stat};
@@ -75,10 +74,7 @@ async fn make_backup(dir: &Path, to: &Path) -> Outcome {
         made.map_err(|error| storage::cannot_use(folder, &error))?;
     }
     let copy: Arc<dyn Disk> = Arc::new(Folder::open(&messages)?);
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} files {wide_bar} {eta}") {
-        bar.set_style(style);
-    }
+    let bar = progress::bar("files", 0)?;
     let contents = backup(&*from, &copy, &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);

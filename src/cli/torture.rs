@@ -1,14 +1,18 @@
 //! `gmq torture`: the crash tests on the user's own disk.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, init, progress};
+use crate::tls::AUTHORITY_NAME;
 use crate::torture::processes;
 use crate::torture::simulation::{self, Tally};
+
+/// What stands in the configuration; each run of the server takes a free port.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Crash gmq on this machine's disk, again and again, and see that nothing confirmed is lost.
 ///
@@ -47,8 +51,8 @@ pub(super) async fn run(command: Torture) -> Outcome {
         return Ok(());
     }
     let program = std::env::current_exe()?;
-    init(&program, &dir)?;
-    let bar = bar("kills of a real server", cycles);
+    init::make(&dir, &[], LISTEN, AUTHORITY_NAME).await?;
+    let bar = progress::bar("kills of a real server", cycles)?;
     let report = processes::run(&program, &dir, cycles, |done| bar.set_position(done)).await;
     bar.finish_and_clear();
     let report = report.map_err(|error| {
@@ -65,7 +69,7 @@ pub(super) async fn run(command: Torture) -> Outcome {
 }
 
 fn simulate(seed: u64, lives: u64) -> Outcome<Tally> {
-    let bar = bar("simulated lives", lives);
+    let bar = progress::bar("simulated lives", lives)?;
     let mut total = Tally::default();
     for life in 0..lives {
         total += simulation::run(seed.wrapping_add(life))?;
@@ -73,22 +77,4 @@ fn simulate(seed: u64, lives: u64) -> Outcome<Tally> {
     }
     bar.finish_and_clear();
     Ok(total)
-}
-
-fn init(program: &Path, dir: &Path) -> Outcome {
-    let output = std::process::Command::new(program).arg("init").arg(dir).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::new(said.trim().trim_start_matches("gmq: ")))
-}
-
-fn bar(what: &'static str, length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg}: {pos}/{len} {wide_bar} {eta}");
-    let bar = ProgressBar::new(length).with_message(what);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

@@ -41,6 +41,7 @@ pub(super) async fn serve(transport: Transport, session: Session, context: Arc<C
         bad_frames: 0,
         taken_bytes: 0,
         half_closed: false,
+        fatal: None,
         clock: Deadlines::new(),
     };
     connection.run().await;
@@ -60,7 +61,16 @@ struct Connection {
     /// Deliveries taken since the engine was told last. Unit: bytes.
     taken_bytes: u64,
     half_closed: bool,
+    /// What ends it, once what was asked before is answered.
+    fatal: Option<Fatal>,
     clock: Deadlines,
+}
+
+/// A fault of the client after which nothing more is read.
+#[derive(Clone, Copy)]
+enum Fatal {
+    FrameTooLarge { limit: usize },
+    TooManyErrors,
 }
 
 /// How a connection ends.
@@ -74,6 +84,7 @@ enum End {
 }
 
 /// How much of what was read has been taken.
+#[derive(PartialEq, Eq)]
 enum Taken {
     /// All complete frames.
     All,
@@ -101,17 +112,19 @@ impl Connection {
             return Some(End::Closing(CloseCode::Revoked));
         }
         loop {
-            let taken = if signal.is_none() { self.take_requests() } else { Ok(Taken::All) };
+            let takes = signal.is_none() && self.fatal.is_none();
+            let taken = if takes { self.take_requests() } else { Taken::All };
             self.encode();
-            match taken {
-                Err(code) => return Some(End::Closing(code)),
-                // Requests without `id` are answered by silence: no write will come round for
-                // those that are still in the buffer.
-                Ok(Taken::Blocked) if !self.is_blocked() => {}
-                Ok(_) => break,
+            // Requests without `id` are answered by silence: no write will come round for those
+            // that are still in the buffer.
+            if taken == Taken::All || self.is_blocked() {
+                break;
             }
         }
         if self.is_answered() {
+            if let Some(fatal) = self.fatal {
+                return Some(End::Closing(self.write_fatal(fatal)));
+            }
             if self.half_closed {
                 return Some(End::Answered);
             }
@@ -135,28 +148,36 @@ impl Connection {
                 >= limits.max_outbox_bytes.as_u64()
     }
 
-    fn take_requests(&mut self) -> Result<Taken, CloseCode> {
+    fn take_requests(&mut self) -> Taken {
         let mut taken = Taken::Blocked;
-        while !self.is_blocked() {
-            let parsed = match self.transport.frames.next_frame() {
-                Ok(Some(frame)) => request::parse(frame, &self.context.parse_limits),
+        while self.fatal.is_none() && !self.is_blocked() {
+            match self.transport.frames.next_frame() {
+                Ok(Some(frame)) => match request::parse(frame, &self.context.parse_limits) {
+                    Ok(parsed) => self.take_request(parsed),
+                    Err(error) => self.refuse(&error),
+                },
                 Ok(None) => {
                     taken = Taken::All;
                     break;
                 }
                 Err(frame::FrameTooLarge { limit }) => {
-                    self.submit();
-                    response::frame_too_large(&mut self.transport.out.bytes, limit);
-                    return Err(ErrorCode::FrameTooLarge.into());
+                    self.fatal = Some(Fatal::FrameTooLarge { limit });
                 }
-            };
-            match parsed {
-                Ok(parsed) => self.take_request(parsed),
-                Err(error) => self.refuse(&error)?,
             }
         }
         self.submit();
-        Ok(taken)
+        if self.fatal.is_none() {
+            return taken;
+        }
+        self.take_no_more();
+        Taken::All
+    }
+
+    /// From now on it only answers: subscriptions end, waiting pulls are answered empty.
+    fn take_no_more(&mut self) {
+        self.half_closed = true;
+        let connection = self.session.connection;
+        self.session.tenant.submit(Some(connection), [Input::HalfClosed { connection }]);
     }
 
     fn take_request(&mut self, Parsed { token, request }: Parsed) {
@@ -177,19 +198,31 @@ impl Connection {
         }
     }
 
-    fn refuse(&mut self, error: &request::ParseError) -> Result<(), CloseCode> {
-        let out = &mut self.transport.out.bytes;
+    fn refuse(&mut self, error: &request::ParseError) {
         if error.code != ErrorCode::BadFrame {
             self.bad_frames = 0;
         } else {
             self.bad_frames += 1;
             if self.bad_frames > BAD_FRAMES_MAX {
-                response::too_many_errors(out);
-                return Err(ErrorCode::TooManyErrors.into());
+                self.fatal = Some(Fatal::TooManyErrors);
+                return;
             }
         }
-        response::parse_error(out, error);
-        Ok(())
+        response::parse_error(&mut self.transport.out.bytes, error);
+    }
+
+    fn write_fatal(&mut self, fatal: Fatal) -> CloseCode {
+        let out = &mut self.transport.out.bytes;
+        match fatal {
+            Fatal::FrameTooLarge { limit } => {
+                response::frame_too_large(out, limit);
+                ErrorCode::FrameTooLarge.into()
+            }
+            Fatal::TooManyErrors => {
+                response::too_many_errors(out);
+                ErrorCode::TooManyErrors.into()
+            }
+        }
     }
 
     /// Hands the batch to the engine.
@@ -246,11 +279,7 @@ impl Connection {
             Ok(Turn::Read) => self.clock.read(),
             Ok(Turn::Wrote) => self.clock.wrote(),
             Ok(Turn::Outbox) => {}
-            Ok(Turn::HalfClosed) => {
-                self.half_closed = true;
-                let connection = self.session.connection;
-                self.session.tenant.submit(Some(connection), [Input::HalfClosed { connection }]);
-            }
+            Ok(Turn::HalfClosed) => self.take_no_more(),
             Ok(Turn::Lost(error)) => return Err(End::Lost(error)),
             Err(code) => return Err(End::Closing(code)),
         }

@@ -4,4 +4,5 @@
 //! a real disk. Called by `gmq torture` and by the tests.
 
 pub mod processes;
+mod random;
 pub mod simulation;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::random::Random;
 use crate::client::{Client, Profile, payload};
 use crate::types::{Content, Message, QueueName};
 
@@ -79,14 +80,13 @@ pub async fn run(
     mut told: impl FnMut(u64),
 ) -> Result<Report, TortureError> {
     let ledger = Shared::default();
-    let mut wait = 7_u64;
+    let mut random = Random::new(7);
     for cycle in 0..cycles {
         let server = Server::start(program, dir)?;
         let mut clients = JoinSet::new();
         load(&mut clients, &server.profile, &ledger);
         // From a moment after the start to some hundred flushes on.
-        wait = wait.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        tokio::time::sleep(Duration::from_millis(20 + (wait >> 33) % 400)).await;
+        tokio::time::sleep(Duration::from_millis(20 + random.below(400))).await;
         drop(server);
         while clients.join_next().await.is_some() {}
         check(&ledger)?;

@@ -189,6 +189,14 @@ fn what_was_sent_before_a_line_that_is_too_long_is_answered() {
     wire.send_raw(&vec![b'x'; 2 * 1024 * 1024 + 1]);
     assert_eq!(wire.reply(&json!(1))["seq"], 1);
     wire.closes_with("frame_too_large");
+
+    let mut wire = server.login();
+    wire.send_raw(b"{\"op\":\"pull\",\"id\":2,\"queue\":\"other\",\"wait_ms\":60000}\n");
+    wire.send_raw(&vec![b'x'; 2 * 1024 * 1024 + 1]);
+    let waited = wire.reply(&json!(2));
+    assert_eq!(waited["error"]["code"], "no_such_queue", "{waited}");
+    wire.closes_with("frame_too_large");
+
     let mut other = server.login();
     assert_eq!(other.ok(json!({"op": "queue.info", "queue": "q"}))["ready"], 1);
 }

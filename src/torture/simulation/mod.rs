@@ -3,10 +3,8 @@
 //! The oracle sees what clients see, and says when a promise is broken.
 
 mod oracle;
-mod random;
 mod world;
 
-use self::random::Random;
 use self::world::World;
 
 /// What one run did.

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Tally;
 use super::oracle::{Held, Id, LEASE, Oracle, content, is_in_memory};
-use super::{Random, Tally};
 use crate::engine::{
     Config, Effect, Input, Load, Refusal, Reply, Request, Tags, Tenant, TenantLimits, Window,
 };
 use crate::store::file::JournalOptions;
 use crate::store::file::disk::SimulatedDisk;
 use crate::store::file::stepped::{Stepped, Written};
+use crate::torture::random::Random;
 use crate::types::{
     ConnectionId, Level, Message, Monotonic, Now, QueueName, RequestId, RequestToken,
     SettingsPatch, Storage, Tag, TenantId, WallMs,
