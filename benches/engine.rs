@@ -103,7 +103,7 @@ fn queue() -> QueueName {
 
 fn publish(messages: usize) -> Request {
     let content = Content::Payload(vec![7; 128].into());
-    let message = Message { content, properties: None, published_at: 0 };
+    let message = Message { content, properties: None, priority: None, published_at: 0 };
     let (may_create, batch, require) = (true, messages > 1, None);
     Request::Publish {
         queue: queue(),

@@ -177,6 +177,7 @@ async fn declare(command: Declare) -> Outcome {
         max_bytes: max_bytes.map(|limit| limit.0),
         overflow: None,
         ack_timeout_ms: ack_timeout.map(|time| u64::try_from(time.as_millis())).transpose()?,
+        ..SettingsPatch::default()
     };
     let client = connect.client().await?;
     if client.declare(&queue, &settings, update).await? {

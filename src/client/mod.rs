@@ -73,7 +73,7 @@ pub struct Hand {
 /// A message of any bytes.
 pub fn payload(bytes: impl AsRef<[u8]>) -> Message {
     let content = Content::Payload(bytes.as_ref().into());
-    Message { content, properties: None, published_at: 0 }
+    Message { content, properties: None, priority: None, published_at: 0 }
 }
 
 /// A message that is the text of one JSON value; `None` if it is not.
@@ -81,7 +81,7 @@ pub fn body(text: &str) -> Option<Message> {
     let text = text.trim();
     serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
     let content = Content::Body(text.into());
-    Some(Message { content, properties: None, published_at: 0 })
+    Some(Message { content, properties: None, priority: None, published_at: 0 })
 }
 
 /// The reply to a publish that was queued already.

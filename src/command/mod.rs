@@ -6,6 +6,7 @@ mod consume;
 mod publish;
 mod queue;
 mod reply;
+mod topic;
 mod whoami;
 
 use std::sync::Arc;
@@ -85,8 +86,8 @@ pub fn prepare(caller: &Caller<'_>, request: Request) -> Result<Outcome, Denial>
         Request::Auth(_) => return Err(Denial::Authenticated),
         Request::Ping => return Ok(Outcome::Answer(Answer::default())),
         Request::Whoami => return Ok(Outcome::Answer(whoami::answer(caller))),
-        Request::Publish { queue, messages, batch, require } => {
-            publish::publish(caller, queue, messages, batch, require)?
+        Request::Publish { to, messages, batch, require } => {
+            publish::publish(caller, to, messages, batch, require)?
         }
         Request::Consume { queue, prefetch, auto_ack } => {
             consume::consume(caller, queue, prefetch, auto_ack)?
@@ -96,8 +97,9 @@ pub fn prepare(caller: &Caller<'_>, request: Request) -> Result<Outcome, Denial>
         }
         Request::Cancel { sub } => engine::Request::Cancel { subscription: sub },
         Request::Ack { tags } => engine::Request::Ack(consume::tags(tags)),
-        Request::Nack { tags, delay_ms } => {
-            engine::Request::Nack { tags: consume::tags(tags), delay_ms }
+        Request::Nack { tags, delay_ms, dead_letter, reason } => {
+            let (tags, reason) = (consume::tags(tags), reason.into());
+            engine::Request::Nack { tags, delay_ms, dead_letter, reason }
         }
         Request::Extend { tags, lease_ms } => {
             engine::Request::Extend { tags: consume::tags(tags), lease_ms }
@@ -110,6 +112,11 @@ pub fn prepare(caller: &Caller<'_>, request: Request) -> Result<Outcome, Denial>
         Request::Info { queue } => queue::info(caller, queue)?,
         Request::List { pattern, after, limit } => queue::list(caller, pattern, after, limit),
         Request::Peek { queue, from_seq, max } => queue::peek(caller, queue, from_seq, max)?,
+        Request::Move { from, to, max } => queue::transfer(caller, from, to, max)?,
+        Request::Doctor { queue } => queue::doctor(caller, queue)?,
+        Request::Bind { pattern, queue } => topic::bind(caller, pattern, queue)?,
+        Request::Unbind { pattern, queue } => topic::unbind(caller, pattern, queue)?,
+        Request::Bindings { after, limit } => topic::list(caller, after, limit),
     };
     Ok(Outcome::Submit(request))
 }
@@ -119,7 +126,10 @@ pub fn prepare(caller: &Caller<'_>, request: Request) -> Result<Outcome, Denial>
 pub fn may_answer_at_length(request: &engine::Request) -> bool {
     matches!(
         request,
-        engine::Request::Pull { .. } | engine::Request::Peek { .. } | engine::Request::List { .. }
+        engine::Request::Pull { .. }
+            | engine::Request::Peek { .. }
+            | engine::Request::List { .. }
+            | engine::Request::Bindings { .. }
     )
 }
 

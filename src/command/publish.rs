@@ -1,17 +1,28 @@
-//! `publish`: needs `publish` on the queue; makes a queue that is missing only with `manage` too.
+//! `publish`: needs `publish` on the queue or the topic; makes a queue that is missing only with
+//! `manage` too.
 
 use super::{Caller, Denial};
-use crate::engine::Request;
-use crate::types::{Action, Level, Message, QueueName};
+use crate::engine::{self, Request};
+use crate::protocol::request::Destination;
+use crate::types::{Action, Level, Message};
 
 pub(super) fn publish(
     caller: &Caller<'_>,
-    queue: QueueName,
+    to: Destination,
     messages: Vec<Message>,
     batch: bool,
     require: Option<Level>,
 ) -> Result<Request, Denial> {
-    caller.require(Action::Publish, &queue)?;
-    let may_create = caller.principal.grants().allow(Action::Manage, queue.as_str());
-    Ok(Request::Publish { queue, may_create, messages, batch, require })
+    let to = match to {
+        Destination::Queue(name) => {
+            caller.require(Action::Publish, &name)?;
+            let may_create = caller.principal.grants().allow(Action::Manage, name.as_str());
+            engine::Destination::Queue { name, may_create }
+        }
+        Destination::Topic(topic) => {
+            caller.require(Action::Publish, &topic)?;
+            engine::Destination::Topic(topic)
+        }
+    };
+    Ok(Request::Publish { to, messages, batch, require })
 }

@@ -1,5 +1,5 @@
 //! `queue.*`: changing one needs `manage`, looking at its messages `consume`, and seeing that it is
-//! there any grant that speaks of it.
+//! there any grant that speaks of it. What sends messages elsewhere needs `publish` there.
 
 use super::{Caller, Denial};
 use crate::engine::Request;
@@ -12,6 +12,9 @@ pub(super) fn declare(
     update: bool,
 ) -> Result<Request, Denial> {
     caller.require(Action::Manage, &queue)?;
+    if let Some(Some(dead_letter)) = &settings.dead_letter {
+        caller.require(Action::Publish, dead_letter)?;
+    }
     Ok(Request::Declare { queue, settings, update })
 }
 
@@ -27,6 +30,22 @@ pub(super) fn delete(
 pub(super) fn purge(caller: &Caller<'_>, queue: QueueName) -> Result<Request, Denial> {
     caller.require(Action::Manage, &queue)?;
     Ok(Request::Purge { queue })
+}
+
+pub(super) fn transfer(
+    caller: &Caller<'_>,
+    from: QueueName,
+    to: QueueName,
+    max: u32,
+) -> Result<Request, Denial> {
+    caller.require(Action::Consume, &from)?;
+    caller.require(Action::Publish, &to)?;
+    Ok(Request::Move { from, to, max, moved: 0 })
+}
+
+pub(super) fn doctor(caller: &Caller<'_>, queue: QueueName) -> Result<Request, Denial> {
+    caller.require(Action::Manage, &queue)?;
+    Ok(Request::Doctor { queue })
 }
 
 pub(super) fn info(caller: &Caller<'_>, queue: QueueName) -> Result<Request, Denial> {

@@ -8,7 +8,7 @@ use crate::protocol::response::{
     self, Delivered, Details, boolean_field, field_name, integer, list, number_field, object,
     string_field,
 };
-use crate::types::{RequestToken, Seq, Tag};
+use crate::types::{Level, RequestToken, Seq, Tag};
 
 /// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,11 +65,16 @@ fn write_reply(out: &mut Vec<u8>, token: &RequestToken, reply: &Reply) -> Writte
 
 fn reply_fields(out: &mut Vec<u8>, reply: &Reply) {
     match reply {
-        Reply::Published { seqs, batch, level } => {
-            published(out, seqs, *batch);
-            if let Some(level) = level {
-                string_field(out, "level", level.as_str());
+        Reply::Published { seqs, duplicates, batch, level } => {
+            published(out, seqs, duplicates, *batch);
+            level_field(out, *level);
+        }
+        Reply::Routed { routed, batch, level } => {
+            match routed.as_slice() {
+                [routed] if !batch => number_field(out, "routed", *routed),
+                routed => integers(out, "routed", routed.iter().copied()),
             }
+            level_field(out, *level);
         }
         Reply::Subscribed(subscription) => number_field(out, "sub", subscription.0),
         Reply::Done => {}
@@ -81,12 +86,26 @@ fn reply_fields(out: &mut Vec<u8>, reply: &Reply) {
         Reply::Extended(count) => number_field(out, "extended", *count),
         Reply::Declared { created } => boolean_field(out, "created", *created),
         Reply::Purged(count) => number_field(out, "purged", *count),
+        Reply::Moved { moved, more } => {
+            number_field(out, "moved", *moved);
+            boolean_field(out, "more", *more);
+        }
+        Reply::Bound { created } => boolean_field(out, "created", *created),
+        Reply::Unbound { removed } => boolean_field(out, "removed", *removed),
+        Reply::Bindings { bindings, more } => {
+            objects(out, "bindings", bindings, |out, (pattern, queue)| {
+                string_field(out, "pattern", pattern.as_str());
+                string_field(out, "queue", queue.as_str());
+            });
+            boolean_field(out, "more", *more);
+        }
+        Reply::Findings(findings) => objects(out, "findings", findings, |out, finding| {
+            string_field(out, "code", finding.code);
+            string_field(out, "text", &finding.text);
+        }),
         Reply::Info(info) => info_fields(out, info),
         Reply::List { queues, more } => {
-            field_name(out, "queues");
-            out.push(b'[');
-            list(out, queues, |out, info| object(out, |out| info_fields(out, info)));
-            out.push(b']');
+            objects(out, "queues", queues, info_fields);
             boolean_field(out, "more", *more);
         }
         Reply::Peeked { queue, messages } => {
@@ -102,16 +121,46 @@ fn reply_fields(out: &mut Vec<u8>, reply: &Reply) {
     }
 }
 
-fn published(out: &mut Vec<u8>, seqs: &[Seq], batch: bool) {
+fn published(out: &mut Vec<u8>, seqs: &[Seq], duplicates: &[u32], batch: bool) {
     match seqs {
-        [seq] if !batch => number_field(out, "seq", seq.0),
+        [seq] if !batch => {
+            number_field(out, "seq", seq.0);
+            if !duplicates.is_empty() {
+                boolean_field(out, "duplicate", true);
+            }
+        }
         seqs => {
-            field_name(out, "seqs");
-            out.push(b'[');
-            list(out, seqs, |out, seq| integer(out, seq.0));
-            out.push(b']');
+            integers(out, "seqs", seqs.iter().map(|seq| seq.0));
+            if !duplicates.is_empty() {
+                integers(out, "duplicates", duplicates.iter().map(|place| u64::from(*place)));
+            }
         }
     }
+}
+
+fn level_field(out: &mut Vec<u8>, level: Option<Level>) {
+    if let Some(level) = level {
+        string_field(out, "level", level.as_str());
+    }
+}
+
+fn integers(out: &mut Vec<u8>, name: &str, numbers: impl Iterator<Item = u64>) {
+    field_name(out, name);
+    out.push(b'[');
+    list(out, numbers, integer);
+    out.push(b']');
+}
+
+fn objects<T>(
+    out: &mut Vec<u8>,
+    name: &str,
+    items: &[T],
+    fields: impl Fn(&mut Vec<u8>, &T),
+) {
+    field_name(out, name);
+    out.push(b'[');
+    list(out, items, |out, item| object(out, |out| fields(out, item)));
+    out.push(b']');
 }
 
 fn message_list<'a>(out: &mut Vec<u8>, messages: impl Iterator<Item = Delivered<'a>>) {
@@ -136,11 +185,10 @@ fn info_fields(out: &mut Vec<u8>, info: &QueueInfo) {
         ("delivered", info.counters.delivered),
         ("acked", info.counters.acked),
         ("redelivered", info.counters.redelivered),
-        // What counts these comes with later work; until then there are none.
-        ("dead_waiting", 0),
-        ("dead_lettered", 0),
-        ("expired", 0),
-        ("duplicates", 0),
+        ("dead_waiting", info.dead_waiting),
+        ("dead_lettered", info.counters.dead_lettered),
+        ("expired", info.counters.expired),
+        ("duplicates", info.counters.duplicates),
     ] {
         number_field(out, name, number);
     }
@@ -165,19 +213,34 @@ fn write_refusal(out: &mut Vec<u8>, token: &RequestToken, refusal: &Refusal) {
             ErrorCode::UnknownTag
         }
         Refusal::UnknownSubscription => ErrorCode::UnknownSub,
-        Refusal::Forbidden => ErrorCode::Forbidden,
+        Refusal::Forbidden | Refusal::Exclusive => ErrorCode::Forbidden,
+        Refusal::MoveToItself => {
+            details.field = Some("to");
+            ErrorCode::BadRequest
+        }
         Refusal::LevelNotOffered { .. } => {
             details.field = Some("require");
             ErrorCode::BadRequest
         }
         Refusal::SettingFixed { setting } => {
-            let field = format!("settings.{setting}");
-            details.field = Some(&field);
-            let message = refusal.to_string();
-            return response::error(out, token, ErrorCode::BadRequest, &message, &details);
+            return write_setting_refusal(out, token, refusal, setting);
+        }
+        Refusal::SettingInvalid(error) => {
+            return write_setting_refusal(out, token, refusal, error.setting());
         }
         Refusal::StorageUnavailable => ErrorCode::StorageUnavailable,
         Refusal::ShuttingDown => ErrorCode::ShuttingDown,
     };
     response::error(out, token, code, &refusal.to_string(), &details);
+}
+
+fn write_setting_refusal(
+    out: &mut Vec<u8>,
+    token: &RequestToken,
+    refusal: &Refusal,
+    setting: &str,
+) {
+    let field = format!("settings.{setting}");
+    let details = Details { field: Some(&field), ..Details::default() };
+    response::error(out, token, ErrorCode::BadRequest, &refusal.to_string(), &details);
 }

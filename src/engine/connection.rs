@@ -1,8 +1,9 @@
 //! What the engine knows of one connection: its subscriptions, its waiting pulls, the deliveries it
 //! has in hand and what lies in its outbox. Called by the other files of the engine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::Request;
 use super::lane::Entry;
 use crate::types::{ConnectionId, Lsn, Monotonic, QueueId, RequestToken, Seq, SubscriptionId, Tag};
 
@@ -83,6 +84,10 @@ pub(super) struct Connection {
     pub(super) tags: BTreeMap<Tag, Grip>,
     /// Consumers that had their turn while the outbox was full.
     pub(super) parked: BTreeSet<Seat>,
+    /// Requests that wait, because the first of them needs something from the store.
+    pub(super) stalled: VecDeque<(RequestToken, Request)>,
+    /// Queues that are this connection's alone.
+    pub(super) exclusive: BTreeSet<QueueId>,
     /// Bytes of deliveries that the peer has not taken yet.
     pub(super) outbox_bytes: u64,
     /// The last batch that settled something for this connection.

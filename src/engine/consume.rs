@@ -25,7 +25,7 @@ impl Tenant {
         prefetch: u32,
         auto_ack: bool,
     ) {
-        let Some((id, token)) = self.find_consumable(connection_id, token, name) else { return };
+        let Some(id) = self.find_consumable(connection_id, &token, name) else { return };
         let Some(queue) = self.queues.get_mut(&id) else { return };
         let Some(connection) = self.connections.get_mut(&connection_id) else { return };
         let after = queue.created;
@@ -80,7 +80,7 @@ impl Tenant {
         name: &QueueName,
         terms: PullTerms,
     ) {
-        let Some((id, token)) = self.find_consumable(connection_id, token, name) else { return };
+        let Some(id) = self.find_consumable(connection_id, &token, name) else { return };
         let Some(queue) = self.queues.get_mut(&id) else { return };
         let Some(connection) = self.connections.get_mut(&connection_id) else { return };
         let pull_id = connection.draw_pull();
@@ -119,17 +119,19 @@ impl Tenant {
     fn find_consumable(
         &mut self,
         connection: ConnectionId,
-        token: RequestToken,
+        token: &RequestToken,
         name: &QueueName,
-    ) -> Option<(QueueId, RequestToken)> {
-        let (id, token) = self.find(connection, token, name)?;
+    ) -> Option<QueueId> {
+        let id = self.find(connection, token, name)?;
         self.fences.want();
-        if self.ledger.failed() && self.queues.get(&id).is_some_and(|queue| queue.durable) {
+        let queue = self.queues.get_mut(&id)?;
+        queue.last_used = self.now.monotonic;
+        if self.ledger.failed() && queue.is_durable() {
             let refusal = Refusal::StorageUnavailable;
-            self.refuse(crate::types::Lsn(0), connection, token, refusal);
+            self.refuse(crate::types::Lsn(0), connection, token.clone(), refusal);
             return None;
         }
-        Some((id, token))
+        Some(id)
     }
 
     /// A pull has waited long enough.
@@ -162,7 +164,7 @@ impl Tenant {
             self.timers.stop(at, Timer::Pull(consumer.connection, pull_id));
         }
         if let Some(queue) = self.queues.get_mut(&pull.queue) {
-            queue.part(consumer, &mut pull.turn);
+            queue.part(consumer, &mut pull.turn, self.now.monotonic);
         }
         Some(pull)
     }
@@ -186,7 +188,7 @@ impl Tenant {
         }
         if let Some(queue) = self.queues.get_mut(&subscription.queue) {
             let consumer = Consumer { connection: connection_id, seat };
-            queue.part(consumer, &mut subscription.turn);
+            queue.part(consumer, &mut subscription.turn, self.now.monotonic);
         }
     }
 }

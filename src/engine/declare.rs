@@ -1,17 +1,64 @@
 //! `queue.declare`, `queue.delete` and `queue.purge`. Called by the tenant.
 
 use super::connection::{Consumer, Seat};
-use super::queue::Queue;
+use super::keys::Keys;
+use super::queue::{Queue, Recording};
+use super::room::CHAIN_MAX;
 use super::tenant::Tenant;
+use super::timer::Timer;
 use super::{CancelReason, Record, Refusal, Reply};
 use crate::types::{
-    ConnectionId, Level, Lsn, QueueId, QueueName, QueueSettings, RequestToken, SettingsPatch,
+    ConnectionId, Level, Lsn, QueueId, QueueName, QueueSettings, RequestToken, SettingError,
+    SettingsPatch, Storage,
 };
 
 impl Tenant {
-    /// What a queue gets where nothing is named.
-    pub(super) fn default_settings(&self) -> QueueSettings {
-        self.limits.defaults.apply(&QueueSettings::default())
+    /// What a queue of that name gets where nothing is named. Defaults that would lead its dead
+    /// letters back to it do not count.
+    pub(super) fn settings_of_new(&self, name: &QueueName) -> QueueSettings {
+        let mut settings = self.limits.defaults.apply(&QueueSettings::default());
+        settings.exclusive = false;
+        if self.check_settings(name, &settings).is_err() {
+            (settings.dead_letter, settings.max_attempts) = (None, None);
+        }
+        settings
+    }
+
+    /// Whether a queue of that name can have these settings.
+    fn check_settings(
+        &self,
+        name: &QueueName,
+        settings: &QueueSettings,
+    ) -> Result<(), SettingError> {
+        let Some(first) = &settings.dead_letter else {
+            let counts = settings.max_attempts.is_some();
+            return if counts { Err(SettingError::AttemptsWithoutDeadLetter) } else { Ok(()) };
+        };
+        let mut next = Some(first);
+        let mut behind = 0;
+        while let Some(target) = next {
+            behind += 1;
+            if target == name {
+                return Err(SettingError::DeadLetterCircle);
+            }
+            if behind + self.chain_before(name, CHAIN_MAX) > CHAIN_MAX {
+                return Err(SettingError::DeadLetterChain);
+            }
+            let queue = self.names.get(target).and_then(|id| self.queues.get(id));
+            next = queue.and_then(|queue| queue.settings.dead_letter.as_ref());
+        }
+        Ok(())
+    }
+
+    /// The longest chain of queues whose dead letters end up in the queue of that name, as far as
+    /// `most`.
+    fn chain_before(&self, name: &QueueName, most: usize) -> usize {
+        if most == 0 {
+            return 0;
+        }
+        let sources = self.dead_letter_sources.get(name).into_iter().flatten();
+        let sources = sources.filter_map(|id| self.queues.get(id));
+        sources.map(|queue| 1 + self.chain_before(&queue.name, most - 1)).max().unwrap_or(0)
     }
 
     pub(super) fn declare(
@@ -23,8 +70,8 @@ impl Tenant {
         update: bool,
     ) {
         let declared = match self.names.get(&name) {
-            Some(id) => self.redeclare(*id, patch, update),
-            None => self.declare_new(name, patch),
+            Some(id) => self.redeclare(connection, *id, patch, update),
+            None => self.declare_new(connection, name, patch),
         };
         let (after, result) = declared;
         self.ledger.reply(after, connection, token, result);
@@ -32,10 +79,22 @@ impl Tenant {
 
     fn declare_new(
         &mut self,
+        connection_id: ConnectionId,
         name: QueueName,
         patch: &SettingsPatch,
     ) -> (Lsn, Result<Reply, Refusal>) {
-        let records_needed = self.config.level != Level::Memory;
+        let mut settings = patch.apply(&self.settings_of_new(&name));
+        if settings.exclusive {
+            if patch.storage.is_some() {
+                let error = SettingError::ExclusiveWithStorage;
+                return (Lsn(0), Err(Refusal::SettingInvalid(error)));
+            }
+            settings.storage = Storage::Memory;
+        }
+        if let Err(error) = self.check_settings(&name, &settings) {
+            return (Lsn(0), Err(Refusal::SettingInvalid(error)));
+        }
+        let records_needed = self.config.level != Level::Memory && !settings.exclusive;
         if records_needed && (self.ledger.failed() || self.full) {
             return (Lsn(0), Err(Refusal::StorageUnavailable));
         }
@@ -43,44 +102,90 @@ impl Tenant {
             return (self.last_delete, Err(refusal));
         }
         let mut records = Vec::new();
-        let settings = patch.apply(&self.default_settings());
+        let exclusive = settings.exclusive;
         let id = self.create(name, settings, &mut records);
         let created = if records.is_empty() { Lsn(0) } else { self.ledger.append(records) };
         if let Some(queue) = self.queues.get_mut(&id) {
             queue.note_created(created);
+            queue.owner = exclusive.then_some(connection_id);
+        }
+        if let Some(connection) = self.connections.get_mut(&connection_id)
+            && exclusive
+        {
+            connection.exclusive.insert(id);
         }
         (created, Ok(Reply::Declared { created: true }))
     }
 
     fn redeclare(
         &mut self,
+        connection: ConnectionId,
         id: QueueId,
         patch: &SettingsPatch,
         update: bool,
     ) -> (Lsn, Result<Reply, Refusal>) {
-        let Some(queue) = self.queues.get_mut(&id) else {
+        let Some(queue) = self.queues.get(&id) else {
             return (self.last_delete, Err(Refusal::NoSuchQueue));
         };
+        let after = queue.last_lsn.max(queue.shaped);
+        if queue.owner.is_some_and(|owner| owner != connection) {
+            return (after, Err(Refusal::Exclusive));
+        }
         let differences = patch.differences(&queue.settings);
         if differences.is_empty() {
-            return (queue.last_lsn, Ok(Reply::Declared { created: false }));
+            return (after, Ok(Reply::Declared { created: false }));
         }
         if !update {
-            return (queue.last_lsn, Err(Refusal::QueueExists { differences }));
+            return (after, Err(Refusal::QueueExists { differences }));
         }
-        if differences.contains(&"storage") {
-            return (queue.last_lsn, Err(Refusal::SettingFixed { setting: "storage" }));
-        }
-        if self.config.level != Level::Memory {
-            if self.ledger.failed() {
-                return (Lsn(0), Err(Refusal::StorageUnavailable));
+        for setting in ["storage", "exclusive"] {
+            if differences.contains(&setting) {
+                return (after, Err(Refusal::SettingFixed { setting }));
             }
-            let settings = patch.apply(&queue.settings);
+        }
+        let settings = patch.apply(&queue.settings);
+        if let Err(error) = self.check_settings(&queue.name, &settings) {
+            return (after, Err(Refusal::SettingInvalid(error)));
+        }
+        if queue.recording != Recording::Nothing && self.ledger.failed() {
+            return (Lsn(0), Err(Refusal::StorageUnavailable));
+        }
+        (self.change_settings(id, settings), Ok(Reply::Declared { created: false }))
+    }
+
+    /// Puts other settings in force. Answers the LSN of the change.
+    fn change_settings(&mut self, id: QueueId, settings: QueueSettings) -> Lsn {
+        let Some(queue) = self.queues.get_mut(&id) else { return self.last_delete };
+        if queue.recording != Recording::Nothing {
+            let settings = settings.clone();
             queue.shaped = self.ledger.append(vec![Record::Changed { queue: id, settings }]);
             queue.last_lsn = queue.shaped;
         }
-        queue.settings = patch.apply(&queue.settings);
-        (queue.last_lsn, Ok(Reply::Declared { created: false }))
+        if settings.dedup_window_ms == 0 {
+            queue.keys = Keys::default();
+        }
+        let before = std::mem::replace(&mut queue.settings, settings);
+        let after = queue.last_lsn;
+        self.note_source(id, before.dead_letter.as_ref(), false);
+        let then = self.queues.get(&id).and_then(|queue| queue.settings.dead_letter.clone());
+        self.note_source(id, then.as_ref(), true);
+        self.arm_unused(id);
+        self.stir(id);
+        after
+    }
+
+    /// Notes that a queue's dead letters go to another one, or do not any more.
+    fn note_source(&mut self, id: QueueId, target: Option<&QueueName>, there: bool) {
+        let Some(target) = target else { return };
+        let sources = self.dead_letter_sources.entry(target.clone()).or_default();
+        if there {
+            sources.insert(id);
+        } else {
+            sources.remove(&id);
+            if sources.is_empty() {
+                self.dead_letter_sources.remove(target);
+            }
+        }
     }
 
     /// Makes a queue; its record, if one is made, goes to the end of `records`, and whoever appends
@@ -93,16 +198,25 @@ impl Tenant {
     ) -> QueueId {
         self.queue_id_max = self.queue_id_max.next();
         let id = self.queue_id_max;
-        if self.config.level != Level::Memory {
+        let recording = self.recording(&settings);
+        if recording != Recording::Nothing {
             let (name, settings) = (name.clone(), settings.clone());
             records.push(Record::Created { queue: id, name, settings });
         }
-        let durable = self.makes_records(settings.storage);
-        let queue = Queue::new(id, name.clone(), settings, durable, self.config.window);
-        self.names.insert(name, id);
-        self.queues.insert(id, Box::new(queue));
-        self.usage.queues += 1;
+        let queue = Queue::new(id, name, settings, recording, self.config.window);
+        self.take_in(queue);
         id
+    }
+
+    /// Takes a queue in that was made or recovered.
+    pub(super) fn take_in(&mut self, mut queue: Queue) {
+        let id = queue.id;
+        queue.last_used = self.now.monotonic;
+        self.usage.queues += 1;
+        self.names.insert(queue.name.clone(), id);
+        self.note_source(id, queue.settings.dead_letter.clone().as_ref(), true);
+        self.queues.insert(id, Box::new(queue));
+        self.arm_unused(id);
     }
 
     pub(super) fn delete(
@@ -112,26 +226,35 @@ impl Tenant {
         name: &QueueName,
         if_empty: bool,
     ) {
-        let Some((id, token)) = self.find(connection, token, name) else { return };
+        let Some(id) = self.find(connection, &token, name) else { return };
         let Some(queue) = self.queues.get(&id) else { return };
         if if_empty && queue.messages > 0 {
             return self.refuse(queue.last_lsn, connection, token, Refusal::QueueNotEmpty);
         }
+        if queue.recording != Recording::Nothing && self.ledger.failed() {
+            return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
+        }
+        let after = self.remove_queue(id);
+        self.answer(after, connection, token, Reply::Done);
+    }
+
+    /// Deletes a queue; the store, if it knows of it, takes records. Answers the LSN of that.
+    pub(super) fn remove_queue(&mut self, id: QueueId) -> Lsn {
+        let Some(queue) = self.queues.get(&id) else { return self.last_delete };
+        let name = queue.name.clone();
         let mut after = queue.last_lsn;
-        if self.config.level != Level::Memory {
-            if self.ledger.failed() {
-                return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
-            }
+        if queue.recording != Recording::Nothing {
             after = self.ledger.append(vec![Record::Deleted { queue: id }]);
             self.last_delete = after;
         }
         self.dismiss_consumers(id, after);
         self.drop_loads(id, after);
-        self.names.remove(name);
+        self.names.remove(&name);
+        self.trie.remove_queue(id, &name);
         if let Some(queue) = self.queues.remove(&id) {
             self.dismantle(*queue);
         }
-        self.answer(after, connection, token, Reply::Done);
+        after
     }
 
     /// Ends all subscriptions and waiting pulls of a queue that is being deleted.
@@ -157,21 +280,30 @@ impl Tenant {
 
     /// Takes what a deleted queue held out of everything else.
     fn dismantle(&mut self, queue: Queue) {
-        for held in queue.in_hand.values() {
-            self.timers.stop(held.deadline, super::timer::Timer::Lease(held.connection, held.tag));
+        for held in queue.contents.in_hand.values() {
+            self.timers.stop(held.deadline, Timer::Lease(held.connection, held.tag));
             if let Some(connection) = self.connections.get_mut(&held.connection) {
                 connection.tags.remove(&held.tag);
             }
         }
-        for (seq, delayed) in &queue.delayed {
-            self.timers.stop_delay(delayed.until, queue.id, *seq);
-        }
+        self.timers.move_wall(queue.id, queue.armed, None);
         if let Some(at) = queue.reload_at {
-            self.timers.stop(at, super::timer::Timer::Reload(queue.id));
+            self.timers.stop(at, Timer::Reload(queue.id));
         }
+        if let Some(at) = queue.unused_at {
+            self.timers.stop(at, Timer::Unused(queue.id));
+        }
+        if let Some(connection) = queue.owner.and_then(|id| self.connections.get_mut(&id)) {
+            connection.exclusive.remove(&queue.id);
+        }
+        self.note_source(queue.id, queue.settings.dead_letter.as_ref(), false);
+        self.grieving.remove(&queue.id);
         self.usage.queues = self.usage.queues.saturating_sub(1);
         self.usage.messages = self.usage.messages.saturating_sub(queue.messages);
         self.usage.bytes = self.usage.bytes.saturating_sub(queue.bytes);
+        for connection in queue.stalled {
+            self.resume_connection(connection);
+        }
     }
 
     pub(super) fn purge(
@@ -180,30 +312,27 @@ impl Tenant {
         token: RequestToken,
         name: &QueueName,
     ) {
-        let Some((id, token)) = self.find(connection, token, name) else { return };
+        let Some(id) = self.find(connection, &token, name) else { return };
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        let stay = queue.in_hand.len() as u64;
-        let purged = queue.messages.saturating_sub(stay);
-        if queue.durable && purged > 0 {
+        let in_hand = queue.contents.in_hand.iter();
+        let except: Vec<_> = in_hand.map(|(seq, held)| (*seq, held.message.size())).collect();
+        let purged = queue.messages.saturating_sub(except.len() as u64);
+        let stay_bytes: u64 = except.iter().map(|(_, bytes)| bytes).sum();
+        if queue.is_durable() && purged > 0 {
             if self.ledger.failed() {
                 return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
             }
-            let in_hand = queue.in_hand.iter();
-            let except = in_hand.map(|(seq, held)| (*seq, held.message.size())).collect();
             let up_to = queue.last_seq();
             let record = Record::Purged { queue: id, up_to, except };
             queue.last_lsn = self.ledger.append(vec![record]);
         }
-        let stay_bytes: u64 = queue.in_hand.values().map(|held| held.message.size()).sum();
         let gone_bytes = queue.bytes.saturating_sub(stay_bytes);
         queue.forget_many(&mut self.usage, purged, gone_bytes);
-        for (seq, delayed) in &queue.delayed {
-            self.timers.stop_delay(delayed.until, id, *seq);
-        }
-        queue.purge();
+        queue.contents.purge(self.now.wall_ms);
         let after = queue.last_lsn;
-        self.cancel_window_load(id);
+        self.cancel_loads(id);
         self.answer(after, connection, token, Reply::Purged(purged));
         self.stir(id);
+        self.resume(id);
     }
 }

@@ -4,13 +4,14 @@
 
 use super::connection::{Connection, Consumer, Grip, Pull, PullId, Seat};
 use super::lane::{Entry, Head};
-use super::queue::{Held, Queue};
+use super::contents::{Held, Loose};
+use super::queue::Queue;
 use super::tenant::Tenant;
 use super::timer::{Timer, Timers};
 use super::waiting::Waiting;
 use super::{Delivery, Effect, Record, Refusal, Reply, Usage};
 use crate::types::{
-    ConnectionId, Fence, Monotonic, QueueId, QueueName, RequestToken, SubscriptionId,
+    ConnectionId, Fence, Monotonic, QueueId, QueueName, RequestToken, SubscriptionId, WallMs,
 };
 use std::time::Duration;
 
@@ -36,21 +37,29 @@ impl Tenant {
     pub(super) fn deliver_from(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         queue.stirred = false;
-        if self.draining || queue.durable && self.ledger.failed() {
-            return;
+        if self.draining || queue.is_durable() && self.ledger.failed() {
+            return self.rearm(id);
         }
         let mut round = Round::default();
         while self.deliver_next(id, &mut round) {}
         self.finish_round(id, round);
         self.answer_impatient(id);
+        self.look_after(id);
         self.replenish(id);
     }
 
     /// One turn; `false` when the round is over.
     fn deliver_next(&mut self, id: QueueId, round: &mut Round) -> bool {
         let Some(queue) = self.queues.get_mut(&id) else { return false };
-        if !queue.has_turns() || queue.head() != Head::Ready {
+        if !queue.has_turns() || queue.contents.head() != Head::Ready {
             return false;
+        }
+        let first = queue.contents.peek();
+        if let Some(reason) = first.and_then(|entry| queue.fate(entry, self.now.wall_ms)) {
+            if let Some(Entry { seq, attempt, message }) = queue.contents.take() {
+                self.bury(id, seq, Loose { attempt, message: Some(message) }, reason);
+            }
+            return true;
         }
         let Some(consumer) = queue.first_turn() else { return false };
         let Some(connection) = self.connections.get_mut(&consumer.connection) else { return false };
@@ -107,9 +116,9 @@ impl Tenant {
             });
             return;
         }
-        queue.settle_unseen(&mut self.usage, &entry);
+        queue.settle_unseen(&mut self.usage, &entry, self.now.wall_ms);
         let name = queue.name.clone();
-        if queue.durable {
+        if queue.is_durable() {
             round.records.push(entry.removed(id));
             let (connection, subscription, queue) = (connection_id, subscription_id, name);
             let held = Waiting::Deliver { connection, subscription, queue, entry };
@@ -131,7 +140,7 @@ impl Tenant {
         let Some(connection) = self.connections.get_mut(&consumer.connection) else { return };
         let Some(pull) = connection.pulls.get_mut(&pull_id) else { return };
         queue.step_out(&mut pull.turn);
-        let bytes = queue.lane.peek().map_or(0, |entry| entry.message.wire_bytes() as u64);
+        let bytes = queue.contents.peek().map_or(0, |entry| entry.message.wire_bytes() as u64);
         if !pull.taken.is_empty() && pull.taken_bytes.saturating_add(bytes) > pull.bytes_max {
             return self.fences.release();
         }
@@ -173,11 +182,16 @@ impl Tenant {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         let Some(connection) = self.connections.get_mut(&to) else { return };
         if pull.auto_ack {
+            let mut changed = false;
             for entry in &pull.taken {
-                queue.settle_unseen(&mut self.usage, entry);
+                changed |= queue.settle_unseen(&mut self.usage, entry, self.now.wall_ms);
             }
             let (name, entries) = (queue.name.clone(), pull.taken);
-            if !queue.durable {
+            let durable = queue.is_durable();
+            if changed {
+                self.stir(id);
+            }
+            if !durable {
                 return self.answer_settled_pull(to, pull.token, name, entries);
             }
             round.records.extend(entries.iter().map(|entry| entry.removed(id)));
@@ -250,7 +264,7 @@ impl Tenant {
         if queue.impatient.is_empty() {
             return;
         }
-        if queue.head() == Head::Empty {
+        if queue.contents.head() == Head::Empty {
             self.end_impatient(id, Ok(()));
         } else if self.ledger.failed() && self.fences.left() == 0 {
             // A store that is latched reserves no more.
@@ -278,32 +292,17 @@ impl Entry {
 impl Queue {
     /// Takes the first message to be delivered.
     fn take(&mut self) -> Option<Entry> {
-        let entry = self.lane.take()?;
+        let entry = self.contents.take()?;
         self.counters.delivered += 1;
         self.counters.redelivered += u64::from(entry.attempt > 0);
         Some(entry)
     }
 
-    /// A message is done as it is delivered.
-    fn settle_unseen(&mut self, usage: &mut Usage, entry: &Entry) {
+    /// A message is done as it is delivered. Answers whether another one may be ready now.
+    fn settle_unseen(&mut self, usage: &mut Usage, entry: &Entry, now: WallMs) -> bool {
         self.counters.acked += 1;
         self.forget(usage, entry.message.size());
-    }
-
-    /// One message of that size is gone.
-    pub(super) fn forget(&mut self, usage: &mut Usage, size: u64) {
-        debug_assert!(self.messages > 0 && usage.messages > 0);
-        self.forget_many(usage, 1, size);
-    }
-
-    /// So many messages of so many bytes are gone.
-    pub(super) fn forget_many(&mut self, usage: &mut Usage, messages: u64, bytes: u64) {
-        self.messages = self.messages.saturating_sub(messages);
-        usage.messages = usage.messages.saturating_sub(messages);
-        // The bytes of messages that the store lost are not known: the last message takes them.
-        let bytes = if self.messages == 0 { self.bytes } else { bytes };
-        self.bytes = self.bytes.saturating_sub(bytes);
-        usage.bytes = usage.bytes.saturating_sub(bytes);
+        self.contents.done(entry.seq, now)
     }
 }
 
@@ -329,7 +328,7 @@ fn hand_over(
     lease.timers.start(deadline, Timer::Lease(to, tag));
     connection.tags.insert(tag, Grip { queue: queue.id, seq, subscription, ghost: false });
     let held = Held { attempt, message: message.clone(), connection: to, tag, deadline };
-    let before = queue.in_hand.insert(seq, held);
+    let before = queue.contents.in_hand.insert(seq, held);
     debug_assert!(before.is_none(), "no two consumers have a message in hand");
     Delivery { queue: queue.name.clone(), tag, seq, fence, attempt, message }
 }

@@ -2,6 +2,7 @@
 //! side, its end; and the loss of a grant. Called by the tenant.
 
 use super::connection::{Consumer, Grip, Seat};
+use super::stage::Stage;
 use super::tenant::Tenant;
 use super::timer::Timer;
 use super::waiting::Waiting;
@@ -50,8 +51,13 @@ impl Tenant {
             self.remove_pull(consumer);
         }
         let Some(connection) = self.connections.remove(&id) else { return };
+        let mut stage = Stage::default();
         for (tag, grip) in connection.tags {
-            self.hand_back(id, tag, grip, tag <= sent_up_to);
+            self.hand_back(&mut stage, id, tag, grip, tag <= sent_up_to);
+        }
+        self.commit(stage);
+        for queue in connection.exclusive {
+            self.remove_queue(queue);
         }
     }
 
@@ -102,25 +108,35 @@ impl Tenant {
             .filter(|(_, grip)| grip.queue == queue_id)
             .map(|(tag, grip)| (*tag, *grip))
             .collect();
+        let mut stage = Stage::default();
         for (tag, grip) in taken {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.tags.remove(&tag);
             }
-            self.hand_back(id, tag, grip, true);
+            self.hand_back(&mut stage, id, tag, grip, true);
         }
+        self.commit(stage);
     }
 
     /// A message in hand returns to its place; `counts` says whether this delivery was one.
-    fn hand_back(&mut self, id: ConnectionId, tag: Tag, grip: Grip, counts: bool) {
+    fn hand_back(
+        &mut self,
+        stage: &mut Stage,
+        id: ConnectionId,
+        tag: Tag,
+        grip: Grip,
+        counts: bool,
+    ) {
         let Some(queue) = self.queues.get_mut(&grip.queue) else { return };
         if grip.ghost {
             return;
         }
-        let Some(held) = queue.in_hand.remove(&grip.seq) else { return };
+        let Some(mut held) = queue.contents.in_hand.remove(&grip.seq) else { return };
         self.timers.stop(held.deadline, Timer::Lease(id, tag));
-        let attempt = if counts { held.attempt } else { held.attempt.saturating_sub(1) };
-        queue.put_back(grip.seq, attempt, held.message);
-        self.stir(grip.queue);
+        if !counts {
+            held.attempt = held.attempt.saturating_sub(1);
+        }
+        self.give_back(stage, grip.queue, grip.seq, held, 0);
     }
 
     /// The connection's subscriptions and pulls.

@@ -2,8 +2,8 @@
 
 use super::record::Batch;
 use crate::types::{
-    CancelReason, ConnectionId, Fence, Level, QueueId, QueueName, QueueSettings, Quota,
-    RequestToken, Seq, SharedMessage, SubscriptionId, Tag, WallMs,
+    CancelReason, ConnectionId, Fence, Level, Pattern, Priority, QueueId, QueueName, QueueSettings,
+    Quota, RequestToken, Seq, SettingError, SharedMessage, SubscriptionId, Tag, WallMs,
 };
 
 /// One effect. They are carried out in the order given.
@@ -53,6 +53,8 @@ pub struct Load {
     pub ticket: LoadTicket,
     /// The queue.
     pub queue: QueueId,
+    /// Only messages of this priority; `None`: of any.
+    pub priority: Option<Priority>,
     /// The first `seq` of interest.
     pub from_seq: Seq,
     /// The last `seq` of interest; everything up to it is durable.
@@ -103,8 +105,19 @@ pub struct Peeked {
 pub enum Reply {
     /// A publish. `level` only where the request required one.
     Published {
-        /// One for each message, in their order.
+        /// One for each message, in their order; of a duplicate that of the first.
         seqs: Vec<Seq>,
+        /// The places of the duplicates, ascending.
+        duplicates: Vec<u32>,
+        /// The form of the reply.
+        batch: bool,
+        /// The level reached.
+        level: Option<Level>,
+    },
+    /// A publish to a topic.
+    Routed {
+        /// How many queues each message went to, duplicates included.
+        routed: Vec<u64>,
         /// The form of the reply.
         batch: bool,
         /// The level reached.
@@ -132,6 +145,32 @@ pub enum Reply {
     },
     /// So many messages were removed.
     Purged(u64),
+    /// A move.
+    Moved {
+        /// So many messages.
+        moved: u64,
+        /// Whether the queue has more that are ready.
+        more: bool,
+    },
+    /// A bind.
+    Bound {
+        /// Whether there was no such binding.
+        created: bool,
+    },
+    /// An unbind.
+    Unbound {
+        /// Whether there was such a binding.
+        removed: bool,
+    },
+    /// Bindings by pattern and queue.
+    Bindings {
+        /// The bindings.
+        bindings: Vec<(Pattern, QueueName)>,
+        /// Whether there are more behind the last.
+        more: bool,
+    },
+    /// What the doctor found.
+    Findings(Vec<Finding>),
     /// One queue.
     Info(Box<QueueInfo>),
     /// Queues by name.
@@ -148,6 +187,40 @@ pub enum Reply {
         /// The messages by `seq`.
         messages: Vec<Peeked>,
     },
+}
+
+/// Why a message left its queue without an ack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeadReason {
+    /// It was delivered as often as its queue allows.
+    MaxAttempts,
+    /// Its TTL, or its queue's, ended.
+    Expired,
+    /// It made room for others.
+    Overflow,
+    /// A consumer said so.
+    Rejected,
+}
+
+impl DeadReason {
+    /// The reason's name in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeadReason::MaxAttempts => "max_attempts",
+            DeadReason::Expired => "expired",
+            DeadReason::Overflow => "overflow",
+            DeadReason::Rejected => "rejected",
+        }
+    }
+}
+
+/// One finding of `queue.doctor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is, as the protocol names it.
+    pub code: &'static str,
+    /// The same in words.
+    pub text: String,
 }
 
 /// Why a request did nothing (of an `UnknownTag`: did not do all).
@@ -168,6 +241,9 @@ pub enum Refusal {
     /// `max_messages` or `max_bytes` of the queue.
     #[error("the queue is full; consume from it, or raise its max_messages or max_bytes")]
     QueueFull,
+    /// A move within one queue.
+    #[error("from and to are the same queue; name two")]
+    MoveToItself,
     /// A delete `if_empty`.
     #[error("the queue has messages; purge it first, or delete it without if_empty")]
     QueueNotEmpty,
@@ -186,6 +262,9 @@ pub enum Refusal {
     /// No such subscription.
     #[error("this connection has no subscription of this number; it may have ended already")]
     UnknownSubscription,
+    /// The queue is another connection's alone.
+    #[error("the queue is exclusive to another connection; only it may use it")]
+    Exclusive,
     /// A waiting pull whose grant went.
     #[error("the user has no grant for this; `gmq admin user grant` gives one")]
     Forbidden,
@@ -203,6 +282,9 @@ pub enum Refusal {
         /// The setting.
         setting: &'static str,
     },
+    /// Settings that do not go together.
+    #[error("{0}")]
+    SettingInvalid(SettingError),
     /// The store is latched or out of reach.
     #[error(
         "the store cannot take or give anything now; try again later, and look at the server's log"
@@ -224,6 +306,12 @@ pub struct QueueCounters {
     pub acked: u64,
     /// Deliveries with an attempt beyond the first.
     pub redelivered: u64,
+    /// Messages that were moved to the dead-letter queue.
+    pub dead_lettered: u64,
+    /// Messages whose TTL ended.
+    pub expired: u64,
+    /// Messages that were not taken, as their key was known.
+    pub duplicates: u64,
 }
 
 /// What `queue.info` says.
@@ -239,6 +327,8 @@ pub struct QueueInfo {
     pub delayed: u64,
     /// Messages that a consumer has.
     pub in_hand: u64,
+    /// Messages that wait to be moved to the dead-letter queue.
+    pub dead_waiting: u64,
     /// Bytes of all of them.
     pub bytes: u64,
     /// Subscriptions and waiting pulls.

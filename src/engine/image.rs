@@ -1,10 +1,12 @@
 //! What batches add up to, told as plainly as can be: the reference for stores. Tests fold batches
 //! into an image, start engines from it and answer their loads with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Batch, Load, Record, Recovered, RecoveredQueue, StoredMessage};
-use crate::types::{Fence, Lsn, QueueId, QueueName, QueueSettings, Seq};
+use super::{Batch, KnownMessage, Load, Record, Recovered, RecoveredQueue, StoredMessage};
+use crate::types::{
+    Fence, Lsn, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, WallMs,
+};
 
 /// A tenant's durable state.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +24,11 @@ pub(crate) struct QueueImage {
     pub(crate) settings: QueueSettings,
     pub(crate) next_seq: Seq,
     pub(crate) messages: BTreeMap<Seq, StoredMessage>,
+    /// What consumers said of messages that they refused for good.
+    pub(crate) rejected: BTreeMap<Seq, Box<str>>,
+    /// Keys with their message and its time, in the order of their publishing.
+    pub(crate) keys: Vec<(Box<str>, Seq, WallMs)>,
+    pub(crate) bindings: BTreeSet<Pattern>,
 }
 
 impl Image {
@@ -47,11 +54,24 @@ impl Image {
                 assert!(self.queues.values().all(|other| other.name != *name));
                 self.queue_id_max = *queue;
                 let (name, settings) = (name.clone(), settings.clone());
-                let messages = BTreeMap::new();
-                let image = QueueImage { name, settings, next_seq: Seq(1), messages };
+                let image = QueueImage {
+                    name,
+                    settings,
+                    next_seq: Seq(1),
+                    messages: BTreeMap::new(),
+                    rejected: BTreeMap::new(),
+                    keys: Vec::new(),
+                    bindings: BTreeSet::new(),
+                };
                 self.queues.insert(*queue, image);
             }
-            Record::Changed { queue, settings } => self.queue(*queue).settings = settings.clone(),
+            Record::Changed { queue, settings } => {
+                let queue = self.queue(*queue);
+                queue.settings = settings.clone();
+                if settings.dedup_window_ms == 0 {
+                    queue.keys.clear();
+                }
+            }
             Record::Deleted { queue } => {
                 self.queues.remove(queue).expect("a queue that is deleted exists");
             }
@@ -59,11 +79,19 @@ impl Image {
                 let queue = self.queue(*queue);
                 assert!(*seq >= queue.next_seq, "a seq is never used twice");
                 queue.next_seq = seq.next();
-                let (attempt, not_before, message) = (0, 0, message.clone());
+                if queue.settings.dedup_window_ms > 0
+                    && let Some(key) = message.key()
+                {
+                    queue.keys.push((key.into(), *seq, message.published_at));
+                    queue.forget_keys(message.published_at);
+                }
+                let (attempt, not_before) = (0, message.not_before());
+                let message = message.clone();
                 let stored = StoredMessage { seq: *seq, attempt, not_before, message };
                 queue.messages.insert(*seq, stored);
             }
             Record::Removed { queue, seq, bytes } => {
+                self.queue(*queue).rejected.remove(seq);
                 let removed = self.queue(*queue).messages.remove(seq);
                 let removed = removed.expect("a message that is removed exists");
                 assert_eq!(removed.message.size(), *bytes);
@@ -73,9 +101,22 @@ impl Image {
                 let stored = stored.expect("a message that is delayed exists");
                 (stored.not_before, stored.attempt) = (*until, *attempt);
             }
+            Record::Rejected { queue, seq, attempt, detail } => {
+                let queue = self.queue(*queue);
+                let stored = queue.messages.get_mut(seq).expect("a rejected message exists");
+                (stored.attempt, stored.not_before) = (*attempt, 0);
+                queue.rejected.insert(*seq, detail.clone());
+            }
+            Record::Bound { queue, pattern } => {
+                assert!(self.queue(*queue).bindings.insert(pattern.clone()), "it is a new one");
+            }
+            Record::Unbound { queue, pattern } => {
+                assert!(self.queue(*queue).bindings.remove(pattern), "there is one");
+            }
             Record::Purged { queue, up_to, except } => {
                 assert!(except.is_sorted());
                 let kept = |seq: &Seq| except.iter().find(|(kept, _)| kept == seq);
+                self.queue(*queue).rejected.retain(|seq, _| kept(seq).is_some());
                 self.queue(*queue).messages.retain(|seq, stored| match kept(seq) {
                     Some((_, bytes)) => stored.message.size() == *bytes,
                     None => seq > up_to,
@@ -112,7 +153,11 @@ impl Image {
         let Some(queue) = self.queues.get(&load.queue) else { return Vec::new() };
         let mut bytes = 0;
         let mut loaded = Vec::new();
-        for stored in queue.messages.range(load.from_seq..=load.to_seq).map(|(_, stored)| stored) {
+        let range = queue.messages.range(load.from_seq..=load.to_seq).map(|(_, stored)| stored);
+        let wanted = |stored: &&StoredMessage| {
+            load.priority.is_none_or(|priority| stored.message.priority() == priority)
+        };
+        for stored in range.filter(wanted) {
             bytes += stored.message.size();
             let full = loaded.len() >= load.messages_max || bytes > load.bytes_max;
             if full && !loaded.is_empty() {
@@ -125,9 +170,39 @@ impl Image {
 }
 
 impl QueueImage {
+    /// Forgets the first keys, as far as they had left the window at the time `now`.
+    fn forget_keys(&mut self, now: WallMs) {
+        let window = self.settings.dedup_window_ms;
+        let old = |(_, _, at): &&(Box<str>, Seq, WallMs)| now.saturating_sub(*at) >= window;
+        let old = self.keys.iter().take_while(old).count();
+        self.keys.drain(..old);
+    }
+
+    fn known(&self, stored: &StoredMessage) -> Option<KnownMessage> {
+        let StoredMessage { seq, attempt, not_before, message } = stored;
+        let rejected = self.rejected.get(seq).cloned();
+        let (expires_at, group) = (message.expires_at(), message.group().map(Into::into));
+        let plain = *attempt == 0 && *not_before == 0 && expires_at.is_none() && group.is_none();
+        (!plain || rejected.is_some()).then(|| KnownMessage {
+            seq: *seq,
+            priority: message.priority(),
+            attempt: *attempt,
+            not_before: *not_before,
+            expires_at,
+            group,
+            rejected,
+        })
+    }
+
     fn recovered(&self, id: QueueId) -> RecoveredQueue {
-        let known = |stored: &&StoredMessage| stored.attempt > 0 || stored.not_before > 0;
-        let returned = self.messages.values().filter(known);
+        let mut plain: BTreeMap<Priority, u64> = BTreeMap::new();
+        let mut known = Vec::new();
+        for stored in self.messages.values() {
+            match self.known(stored) {
+                Some(message) => known.push(message),
+                None => *plain.entry(stored.message.priority()).or_default() += 1,
+            }
+        }
         RecoveredQueue {
             id,
             name: self.name.clone(),
@@ -135,7 +210,10 @@ impl QueueImage {
             next_seq: self.next_seq,
             messages: self.messages.len() as u64,
             bytes: self.messages.values().map(|stored| stored.message.size()).sum(),
-            returned: returned.map(|s| (s.seq, s.attempt, s.not_before)).collect(),
+            known,
+            plain: plain.into_iter().collect(),
+            keys: self.keys.clone(),
+            bindings: self.bindings.iter().cloned().collect(),
         }
     }
 }

@@ -89,15 +89,27 @@ pub enum Tags {
     UpTo(Tag),
 }
 
+/// Where messages are published to.
+#[derive(Debug, Clone)]
+pub enum Destination {
+    /// One queue.
+    Queue {
+        /// Its name.
+        name: QueueName,
+        /// Whether the user may create it (the tenant must allow it too).
+        may_create: bool,
+    },
+    /// Every queue with a binding that matches.
+    Topic(QueueName),
+}
+
 /// A client's request. Names and ranges are checked before; the engine asserts nothing of them.
 #[derive(Debug, Clone)]
 pub enum Request {
     /// Publish one message or a batch, all or none.
     Publish {
-        /// The queue.
-        queue: QueueName,
-        /// Whether the user may create the queue (the tenant must allow it too).
-        may_create: bool,
+        /// Where to.
+        to: Destination,
         /// 1 to 10,000 messages; `published_at` is set by the engine.
         messages: Vec<Message>,
         /// Whether it was sent as a batch: decides the form of the reply.
@@ -141,6 +153,10 @@ pub enum Request {
         tags: Tags,
         /// Not delivered again before so long.
         delay_ms: u64,
+        /// They are not to be delivered again, but go to the dead-letter queue.
+        dead_letter: bool,
+        /// What is said of it there; may be empty.
+        reason: Box<str>,
     },
     /// Start leases anew.
     Extend {
@@ -167,6 +183,47 @@ pub enum Request {
     },
     /// Remove all ready and delayed messages.
     Purge {
+        /// The queue.
+        queue: QueueName,
+    },
+    /// Move ready messages to another queue, one step each.
+    Move {
+        /// The queue that has them.
+        from: QueueName,
+        /// The queue that gets them.
+        to: QueueName,
+        /// Most messages.
+        max: u32,
+        /// Messages moved before, where the engine waited in between; 0 from outside.
+        moved: u64,
+    },
+    /// Bind a queue to the topics that a pattern matches.
+    Bind {
+        /// The pattern.
+        pattern: Pattern,
+        /// The queue.
+        queue: QueueName,
+    },
+    /// Take a binding back.
+    Unbind {
+        /// The pattern.
+        pattern: Pattern,
+        /// The queue.
+        queue: QueueName,
+    },
+    /// Bindings by pattern and queue.
+    Bindings {
+        /// Only those after this one (need not exist).
+        after: Option<(Pattern, QueueName)>,
+        /// Most bindings.
+        limit: u32,
+        /// Only of queues that these grants mention.
+        visible: Arc<Grants>,
+        /// Bound of the reply, at least one binding. Unit: bytes.
+        bytes_max: usize,
+    },
+    /// Why nothing, or nothing more, is delivered from a queue.
+    Doctor {
         /// The queue.
         queue: QueueName,
     },

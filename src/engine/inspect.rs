@@ -65,15 +65,17 @@ impl Peeking {
 
 impl Tenant {
     pub(super) fn info(&mut self, connection: ConnectionId, token: RequestToken, name: &QueueName) {
-        let Some((id, token)) = self.find(connection, token, name) else { return };
+        let Some(id) = self.find(connection, &token, name) else { return };
         let Some(queue) = self.queues.get(&id) else { return };
         let (after, info) = (queue.shaped, Box::new(queue.info(self.now.wall_ms)));
         match queue.oldest() {
-            Some(Oldest::Unread(from)) if from <= queue.visible_to && !self.ledger.failed() => {
-                let (to, messages_max, bytes_max) = (queue.visible_to, 1, 1);
+            Some(Oldest::Unread(from))
+                if from <= queue.contents.visible_to() && !self.ledger.failed() =>
+            {
+                let (to, messages_max, bytes_max) = (queue.contents.visible_to(), 1, 1);
                 let missing = Missing { from, to, messages_max, bytes_max };
                 let ageing = Ageing { queue: id, connection, token, after, from, info };
-                self.ask(Loading::Age(Box::new(ageing)), missing);
+                self.ask(Loading::Age(Box::new(ageing)), None, missing);
             }
             _ => self.answer(after, connection, token, Reply::Info(info)),
         }
@@ -107,6 +109,9 @@ impl Tenant {
                 continue;
             }
             let Some(queue) = self.queues.get(id) else { continue };
+            if queue.owner.is_some_and(|owner| owner != connection) {
+                continue;
+            }
             bytes += INFO_BYTES + name.as_str().len();
             let full = bytes > ask.bytes_max && !queues.is_empty();
             if full || queues.len() >= ask.limit as usize {
@@ -128,9 +133,9 @@ impl Tenant {
         max: u32,
         bytes_max: usize,
     ) {
-        let Some((id, token)) = self.find(connection, token, name) else { return };
+        let Some(id) = self.find(connection, &token, name) else { return };
         let Some(queue) = self.queues.get(&id) else { return };
-        if queue.durable && self.ledger.failed() {
+        if queue.is_durable() && self.ledger.failed() {
             return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
         }
         self.continue_peek(Box::new(Peeking {
@@ -138,7 +143,7 @@ impl Tenant {
             connection,
             token,
             from,
-            to: queue.visible_to,
+            to: queue.contents.visible_to(),
             max: max as usize,
             bytes_left: bytes_max as u64,
             messages: Vec::new(),
@@ -149,7 +154,7 @@ impl Tenant {
     fn continue_peek(&mut self, mut peeking: Box<Peeking>) {
         let Some(queue) = self.queues.get(&peeking.queue) else { return };
         while peeking.messages.len() < peeking.max {
-            match queue.next_from(peeking.from) {
+            match queue.contents.next_from(peeking.from) {
                 Some((seq, _)) if seq > peeking.to => break,
                 None => break,
                 Some((seq, Some((attempt, message)))) => {
@@ -162,7 +167,7 @@ impl Tenant {
                     let (to, bytes_max) = (peeking.to, peeking.bytes_left);
                     peeking.from = from;
                     let missing = Missing { from, to, messages_max, bytes_max };
-                    self.ask(Loading::Peek(peeking), missing);
+                    self.ask(Loading::Peek(peeking), None, missing);
                     return;
                 }
             }
@@ -187,7 +192,7 @@ impl Tenant {
             if stored.seq < peeking.from || stored.seq > peeking.to {
                 continue;
             }
-            let Some(attempt) = queue.attempt_of(stored.seq) else {
+            let Some(attempt) = queue.contents.attempt_of(&stored) else {
                 peeking.from = stored.seq.next();
                 continue;
             };

@@ -30,20 +30,25 @@ impl Tenant {
             self.check_connection(*id, connection);
         }
         self.check_timers();
+        for (id, queue) in &self.queues {
+            let waits = queue.contents.dead.values().any(|dead| dead.message.is_some());
+            let failed = queue.is_durable() && self.ledger.failed();
+            let known = self.grieving.contains(id) || queue.dead_load.is_some();
+            let known = known || queue.reload_at.is_some() || self.draining;
+            assert!(!waits || failed || known, "{}: the dead are not forgotten", queue.name);
+        }
         let promised: usize = self.ledger.waiting().map(entries).sum();
         assert_eq!(self.fences.promised(), promised as u64, "fences set aside are waited for");
         assert!(self.stirred.is_empty(), "every input delivers what it can");
     }
 
     fn check_queue(&self, queue: &Queue) {
-        queue.lane.check();
-        let apart = queue.delayed.len() + queue.in_hand.len();
-        assert_eq!(queue.messages, queue.lane.len() + apart as u64, "{}: messages", queue.name);
-        assert!(queue.hidden <= queue.lane.len(), "{}: hidden messages are ready ones", queue.name);
+        queue.contents.check();
+        assert_eq!(queue.messages, queue.contents.len(), "{}: messages", queue.name);
         if queue.messages == 0 {
             assert_eq!(queue.bytes, 0, "{}: bytes without messages", queue.name);
         }
-        for (seq, held) in &queue.in_hand {
+        for (seq, held) in &queue.contents.in_hand {
             let connection = self.connections.get(&held.connection);
             let grip = connection.and_then(|connection| connection.tags.get(&held.tag));
             let grip = grip.expect("a message in hand has a tag");
@@ -54,14 +59,14 @@ impl Tenant {
             assert_eq!(self.turn_of(*consumer), Some(*turn));
         }
         assert!(queue.impatient.is_subset(&queue.consumers));
-        let stopped = self.draining || queue.durable && self.ledger.failed();
-        if !stopped && queue.head() == Head::Ready {
+        let stopped = self.draining || queue.is_durable() && self.ledger.failed();
+        if !stopped && queue.contents.head() == Head::Ready {
             assert!(!queue.has_turns() || self.fences.left() == 0, "{}: stands still", queue.name);
         }
-        if !stopped && queue.head() == Head::Empty {
+        if !stopped && queue.contents.head() == Head::Empty {
             assert!(queue.impatient.is_empty(), "{}: a pull waits in vain", queue.name);
         }
-        let wanted = queue.head() == Head::Unloaded && !queue.consumers.is_empty();
+        let wanted = queue.contents.head() == Head::Unloaded && !queue.consumers.is_empty();
         if !stopped && wanted {
             assert!(queue.load.is_some() || queue.reload_at.is_some(), "{}: no load", queue.name);
         }
@@ -76,7 +81,7 @@ impl Tenant {
                 *ghosts += u32::from(grip.ghost);
             }
             if !grip.ghost {
-                let held = self.queues.get(&grip.queue).and_then(|q| q.in_hand.get(&grip.seq));
+                let held = self.queues.get(&grip.queue).and_then(|q| q.contents.in_hand.get(&grip.seq));
                 assert!(held.is_some_and(|held| (held.connection, held.tag) == (id, *tag)));
             }
         }
@@ -130,26 +135,34 @@ impl Tenant {
                     leases += 1;
                     let grip = self.connections.get(id).and_then(|c| c.tags.get(tag));
                     let grip = grip.expect("a lease has a tag");
-                    let held = self.queues.get(&grip.queue).and_then(|q| q.in_hand.get(&grip.seq));
+                    let held = self.queues.get(&grip.queue).and_then(|q| q.contents.in_hand.get(&grip.seq));
                     assert_eq!(held.map(|held| held.deadline), Some(*at));
                 }
                 Timer::Pull(id, pull) => {
                     let pull = self.connections.get(id).and_then(|c| c.pulls.get(pull));
                     assert_eq!(pull.and_then(|pull| pull.deadline), Some(*at));
                 }
+                Timer::Unused(id) => {
+                    assert_eq!(self.queues.get(id).and_then(|q| q.unused_at), Some(*at));
+                }
+                Timer::Grief => assert_eq!(self.grief_at, Some(*at)),
                 Timer::Reload(id) => {
                     assert_eq!(self.queues.get(id).and_then(|q| q.reload_at), Some(*at));
                 }
             }
         }
-        let in_hand: usize = self.queues.values().map(|queue| queue.in_hand.len()).sum();
+        let in_hand: usize = self.queues.values().map(|queue| queue.contents.in_hand.len()).sum();
         assert_eq!(leases, in_hand, "each message in hand has one lease");
-        for (until, id, seq) in self.timers.wall() {
-            let delayed = self.queues.get(id).and_then(|queue| queue.delayed.get(seq));
-            assert_eq!(delayed.map(|delayed| delayed.until), Some(*until));
+        for (at, id) in self.timers.wall() {
+            assert_eq!(self.queues.get(id).and_then(|queue| queue.armed), Some(*at));
         }
-        let delayed: usize = self.queues.values().map(|queue| queue.delayed.len()).sum();
-        assert_eq!(self.timers.wall().count(), delayed, "each delayed message has its time");
+        let armed = self.queues.values().filter(|queue| queue.armed.is_some()).count();
+        assert_eq!(self.timers.wall().count(), armed, "each queue has one time");
+        for queue in self.queues.values() {
+            let next = queue.contents.next_alarm();
+            let known = queue.armed.is_some_and(|armed| next.is_none_or(|next| armed <= next));
+            assert!(known || next.is_none(), "{}: nothing due is forgotten", queue.name);
+        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! The ready messages of one priority of one queue, by `seq`: those in memory, those that are known
 //! one by one but whose content is in the store, and the range that is in the store as a whole.
-//! Called by the queue; decides what to load, and refuses nothing.
+//! Called by the queue's contents; decides what to load, and refuses nothing.
 //!
 //! ```text
 //! returned, unloaded      fresh                paged
 //! 3  7  9                 12 13 14 15          16 ............ 90000
 //! ```
 //!
-//! A message that was delivered, or of which the store knows more than that it exists, is known one
-//! by one. Messages are delivered by `seq`, so that every `seq` that was ever delivered lies before
-//! `fresh`, and `fresh` before `paged`; only after a restart do `unloaded` ones lie within `paged`,
-//! and those are not delivered before the range has been read past them.
+//! A message that was delivered, or that has more than its place (a group, a delay, a TTL), is known
+//! one by one. Messages are delivered by `seq`, so that every plain one that was ever delivered lies
+//! before `fresh`, and `fresh` before `paged`; what is known one by one may lie within `paged`, and
+//! is not delivered before the range has been read past it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -107,7 +107,33 @@ impl Lane {
     /// Takes a message back to its place.
     pub(super) fn put_back(&mut self, entry: Entry) {
         self.page_out(entry.message.size());
-        self.keep_or_drop(entry);
+        self.keep_or_leave(entry);
+    }
+
+    /// Takes a message that is known one by one, with its content if there is room for it.
+    pub(super) fn keep_or_leave(&mut self, entry: Entry) {
+        if self.has_room(entry.message.size()) {
+            self.keep(entry.seq, entry.attempt, entry.message);
+        } else {
+            self.unloaded.insert(entry.seq, entry.attempt);
+        }
+    }
+
+    /// Takes out a message that is known one by one: its deliveries so far and, if it is in memory,
+    /// itself.
+    pub(super) fn remove(&mut self, seq: Seq) -> Option<(u32, Option<SharedMessage>)> {
+        if let Some(attempt) = self.unloaded.remove(&seq) {
+            return Some((attempt, None));
+        }
+        let entry = match self.returned.remove(&seq) {
+            Some(entry) => entry,
+            None => {
+                let at = self.fresh.binary_search_by_key(&seq, |entry| entry.seq).ok()?;
+                self.fresh.remove(at)?
+            }
+        };
+        self.loaded_bytes = self.loaded_bytes.saturating_sub(entry.message.size());
+        Some((entry.attempt, Some(entry.message)))
     }
 
     /// Takes a message back whose content is in the store only.
@@ -171,13 +197,13 @@ impl Lane {
         })
     }
 
-    /// Takes what the store gave for [`missing`](Self::missing). `known` says which messages are in
-    /// hand or delayed. Answers how many messages turned out not to exist.
+    /// Takes what the store gave for [`missing`](Self::missing). `known` says which messages are
+    /// elsewhere, or would be known one by one if they were here. Answers how many messages turned out not to exist.
     pub(super) fn loaded(
         &mut self,
         asked: Missing,
         messages: Vec<StoredMessage>,
-        known: impl Fn(Seq) -> bool,
+        known: impl Fn(&StoredMessage) -> bool,
     ) -> u64 {
         let mut last = None;
         let range = self.paged.filter(|paged| paged.from == asked.from);
@@ -191,7 +217,7 @@ impl Lane {
             last = Some(stored.seq);
             if let Some(attempt) = self.unloaded.remove(&stored.seq) {
                 self.keep(stored.seq, attempt, stored.message);
-            } else if range.is_some() && !self.holds(stored.seq) && !known(stored.seq) {
+            } else if range.is_some() && !self.holds(stored.seq) && !known(&stored) {
                 self.page_in(stored);
             }
         }
@@ -200,11 +226,9 @@ impl Lane {
         lost + self.forget_unloaded(asked.from, read_to)
     }
 
-    /// Removes all messages, and answers how many they were.
-    pub(super) fn clear(&mut self) -> u64 {
-        let messages = self.len();
+    /// Removes all messages.
+    pub(super) fn clear(&mut self) {
         *self = Self::new(self.window);
-        messages
     }
 
     /// The first message at or after `from`: its place and, if it is in memory, itself. A place in
@@ -224,8 +248,9 @@ impl Lane {
         }
     }
 
-    /// Deliveries so far of a message that is in the lane, as far as the lane knows them.
-    pub(super) fn attempt_of(&self, seq: Seq) -> Option<Option<u32>> {
+    /// Deliveries so far of a message that is in the lane, as far as the lane knows them. A plain
+    /// one may be in the paged range.
+    pub(super) fn attempt_of(&self, seq: Seq, plain: bool) -> Option<Option<u32>> {
         if let Some(attempt) = self.unloaded.get(&seq) {
             return Some(Some(*attempt));
         }
@@ -235,7 +260,7 @@ impl Lane {
         if let Ok(index) = self.fresh.binary_search_by_key(&seq, |entry| entry.seq) {
             return self.fresh.get(index).map(|entry| Some(entry.attempt));
         }
-        self.paged.filter(|paged| (paged.from..=paged.to).contains(&seq)).map(|_| None)
+        self.paged.filter(|paged| plain && (paged.from..=paged.to).contains(&seq)).map(|_| None)
     }
 
     fn first_loaded(&self) -> Option<Seq> {
@@ -266,14 +291,6 @@ impl Lane {
     fn keep(&mut self, seq: Seq, attempt: u32, message: SharedMessage) {
         self.loaded_bytes += message.size();
         self.returned.insert(seq, Entry { seq, attempt, message });
-    }
-
-    fn keep_or_drop(&mut self, entry: Entry) {
-        if self.has_room(entry.message.size()) {
-            self.keep(entry.seq, entry.attempt, entry.message);
-        } else {
-            self.unloaded.insert(entry.seq, entry.attempt);
-        }
     }
 
     /// Takes the next message of the paged range; one that was not counted cannot be.

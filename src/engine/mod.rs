@@ -6,21 +6,31 @@
 //! under an LSN of the tenant, and its reply and its deliveries come out once
 //! [`Input::Durable`] says that the store has that LSN.
 //!
-//! [`Tenant`] takes the inputs (`tenant`); `publish`, `consume`, `settle`, `declare` and `inspect`
-//! are its requests, `departure` what else connections tell, `delivery` who gets what, `paging`
-//! what
-//! is read back. What they work on: `queue` with its `lane` of ready messages, `connection`,
+//! [`Tenant`] takes the inputs (`tenant`). Its requests: `publish`, `topic`, `consume`, `settle`,
+//! `declare`, `transfer`, `inspect` and `doctor`; `stall` keeps those that need something from the
+//! store first. What else happens: `departure` is what connections tell, `delivery` who gets what,
+//! `expiry` what is due, `dead_letter` what becomes of the dead, `paging` what is read back. Changes
+//! are gathered in a `stage`, for which there is `room`.
+//!
+//! What they work on: `queue` with its `contents` (a `lane` of ready messages for each priority,
+//! `groups`, a `seq_map` of delayed ones) and its `keys`; the `trie` of bindings; `connection`,
 //! `timer`, `reservation` (numbers that never repeat) and `waiting` (what is told later).
 
 mod connection;
 mod consume;
+mod contents;
+mod dead_letter;
 mod declare;
 mod delivery;
 mod departure;
+mod doctor;
 mod effect;
+mod expiry;
+mod groups;
 mod input;
 mod inspect;
 mod invariants;
+mod keys;
 mod lane;
 mod limits;
 mod number_map;
@@ -29,18 +39,26 @@ mod publish;
 mod queue;
 mod record;
 mod reservation;
+mod room;
+mod seq_map;
 mod settle;
+mod stage;
+mod stall;
 mod tenant;
 mod timer;
+mod topic;
+mod transfer;
+mod trie;
 mod waiting;
 
 use crate::types::CancelReason;
 pub use effect::{
-    Delivery, Effect, Load, LoadTicket, Peeked, QueueCounters, QueueInfo, Refusal, Reply, Usage,
+    DeadReason, Delivery, Effect, Finding, Load, LoadTicket, Peeked, QueueCounters, QueueInfo,
+    Refusal, Reply, Usage,
 };
-pub use input::{Input, Request, Tags};
+pub use input::{Destination, Input, Request, Tags};
 pub use limits::{Config, TenantLimits, Window};
-pub use record::{Batch, Record, Recovered, RecoveredQueue, StoredMessage};
+pub use record::{Batch, KnownMessage, Record, Recovered, RecoveredQueue, StoredMessage};
 pub use tenant::Tenant;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::lane::Missing;
 use super::tenant::Tenant;
 use super::timer::Timer;
 use super::{Effect, Load, LoadTicket, Refusal, StoredMessage};
-use crate::types::{Lsn, QueueId};
+use crate::types::{Lsn, Priority, QueueId};
 
 /// How long after a failed load it is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -18,7 +18,9 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Loading {
     /// Deliveries to come.
-    Window { queue: QueueId, asked: Missing },
+    Window { queue: QueueId, priority: Priority, asked: Missing },
+    /// Dead messages that are to be moved.
+    Dead { queue: QueueId, asked: Missing },
     /// A peek that waits.
     Peek(Box<Peeking>),
     /// An info that waits for an age.
@@ -28,7 +30,7 @@ pub(super) enum Loading {
 impl Loading {
     fn queue(&self) -> QueueId {
         match self {
-            Loading::Window { queue, .. } => *queue,
+            Loading::Window { queue, .. } | Loading::Dead { queue, .. } => *queue,
             Loading::Peek(peeking) => peeking.queue,
             Loading::Age(ageing) => ageing.queue,
         }
@@ -36,27 +38,35 @@ impl Loading {
 }
 
 impl Tenant {
-    /// Asks for what the queue's consumers will need next.
+    /// Asks for what the queue will need next.
     pub(super) fn replenish(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        let idle = queue.consumers.is_empty() || queue.load.is_some() || queue.reload_at.is_some();
-        if !queue.durable || idle {
+        let unwanted = queue.consumers.is_empty() && !queue.needs_front();
+        let waits = queue.load.is_some() || queue.reload_at.is_some() || self.ledger.failed();
+        if !queue.is_durable() || unwanted || waits {
             return;
         }
-        let Some(asked) = queue.lane.missing(queue.visible_to) else { return };
-        let ticket = self.ask(Loading::Window { queue: id, asked }, asked);
+        let Some((priority, asked)) = queue.contents.missing() else { return };
+        let loading = Loading::Window { queue: id, priority, asked };
+        let ticket = self.ask(loading, Some(priority), asked);
         if let Some(queue) = self.queues.get_mut(&id) {
             queue.load = Some(ticket);
         }
     }
 
     /// Asks the store.
-    pub(super) fn ask(&mut self, loading: Loading, missing: Missing) -> LoadTicket {
+    pub(super) fn ask(
+        &mut self,
+        loading: Loading,
+        priority: Option<Priority>,
+        missing: Missing,
+    ) -> LoadTicket {
         self.last_ticket = LoadTicket(self.last_ticket.0 + 1);
         let ticket = self.last_ticket;
         self.ledger.effects.push(Effect::Load(Load {
             ticket,
             queue: loading.queue(),
+            priority,
             from_seq: missing.from,
             to_seq: missing.to,
             messages_max: missing.messages_max,
@@ -70,10 +80,15 @@ impl Tenant {
     pub(super) fn loaded(&mut self, ticket: LoadTicket, messages: Option<Vec<StoredMessage>>) {
         match (self.loads.remove(&ticket), messages) {
             (None, _) => {}
-            (Some(Loading::Window { queue, asked }), Some(messages)) => {
-                self.window_loaded(queue, asked, messages);
+            (Some(Loading::Window { queue, priority, asked }), Some(messages)) => {
+                self.window_loaded(queue, priority, asked, messages);
             }
-            (Some(Loading::Window { queue, .. }), None) => self.window_failed(queue),
+            (Some(Loading::Window { queue, .. } | Loading::Dead { queue, .. }), None) => {
+                self.load_failed(queue);
+            }
+            (Some(Loading::Dead { queue, asked }), Some(messages)) => {
+                self.dead_loaded(queue, asked, messages);
+            }
             (Some(Loading::Peek(peeking)), Some(messages)) => self.peek_loaded(peeking, messages),
             (Some(Loading::Peek(peeking)), None) => {
                 self.end_peek(*peeking, Lsn(0), Refusal::StorageUnavailable);
@@ -84,29 +99,39 @@ impl Tenant {
         }
     }
 
-    fn window_loaded(&mut self, id: QueueId, asked: Missing, messages: Vec<StoredMessage>) {
+    fn window_loaded(
+        &mut self,
+        id: QueueId,
+        priority: Priority,
+        asked: Missing,
+        messages: Vec<StoredMessage>,
+    ) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         queue.load = None;
-        let (in_hand, delayed) = (&queue.in_hand, &queue.delayed);
-        let known = |seq| in_hand.contains_key(&seq) || delayed.contains_key(&seq);
-        let lost = queue.lane.loaded(asked, messages, known);
+        let lost = queue.contents.loaded(priority, asked, messages);
         queue.forget_many(&mut self.usage, lost, 0);
         self.stir(id);
+        self.resume(id);
     }
 
-    fn window_failed(&mut self, id: QueueId) {
+    fn load_failed(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        queue.load = None;
-        let at = self.now.monotonic + RETRY;
-        queue.reload_at = Some(at);
-        self.timers.start(at, Timer::Reload(id));
+        for ticket in [queue.load.take(), queue.dead_load.take()].into_iter().flatten() {
+            self.loads.remove(&ticket);
+        }
+        if queue.reload_at.is_none() {
+            let at = self.now.monotonic + RETRY;
+            queue.reload_at = Some(at);
+            self.timers.start(at, Timer::Reload(id));
+        }
         self.end_impatient(id, Err(Refusal::StorageUnavailable));
+        self.refuse_stalled(id);
     }
 
-    /// The load under way for the queue's deliveries is of no use any more.
-    pub(super) fn cancel_window_load(&mut self, id: QueueId) {
-        let ticket = self.queues.get_mut(&id).and_then(|queue| queue.load.take());
-        if let Some(ticket) = ticket {
+    /// The loads under way for the queue's messages are of no use any more.
+    pub(super) fn cancel_loads(&mut self, id: QueueId) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        for ticket in [queue.load.take(), queue.dead_load.take()].into_iter().flatten() {
             self.loads.remove(&ticket);
         }
     }
@@ -120,7 +145,7 @@ impl Tenant {
     pub(super) fn fail_loads(&mut self) {
         self.end_loads(|_| true, Lsn(0), &Refusal::StorageUnavailable);
         for queue in self.queues.values_mut() {
-            queue.load = None;
+            (queue.load, queue.dead_load) = (None, None);
         }
     }
 
@@ -135,7 +160,7 @@ impl Tenant {
             match self.loads.remove(&ticket) {
                 Some(Loading::Peek(peeking)) => self.end_peek(*peeking, after, refusal.clone()),
                 Some(Loading::Age(ageing)) => self.end_info(*ageing, None),
-                Some(Loading::Window { .. }) | None => {}
+                Some(Loading::Window { .. } | Loading::Dead { .. }) | None => {}
             }
         }
     }

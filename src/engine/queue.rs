@@ -1,39 +1,19 @@
-//! One queue: its messages by where they are (ready, delayed, in hand), its consumers in the order
-//! of their turns, its counters. Knows no connection's state and makes no effects; called by the
-//! tenant's requests and by delivery.
+//! One queue: its messages, its consumers in the order of their turns, its keys and its counters.
+//! Knows no connection's state and makes no effects; called by the tenant's requests and by
+//! delivery.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::{Consumer, Turn};
-use super::lane::{Entry, Head, Lane};
+use super::contents::Contents;
+use super::keys::Keys;
+use super::lane::Entry;
 use super::reservation::SeqBlocks;
 use super::waiting::Ledger;
-use super::{LoadTicket, QueueCounters, QueueInfo, Window};
+use super::{DeadReason, LoadTicket, QueueCounters, QueueInfo, Usage, Window};
 use crate::types::{
-    ConnectionId, Lsn, Monotonic, QueueId, QueueName, QueueSettings, Seq, SharedMessage, Tag,
-    WallMs,
+    ConnectionId, Lsn, Message, Monotonic, QueueId, QueueName, QueueSettings, Seq, WallMs,
 };
-
-/// A message that a consumer has.
-#[derive(Debug, Clone)]
-pub(super) struct Held {
-    /// Deliveries so far, this one included.
-    pub(super) attempt: u32,
-    pub(super) message: SharedMessage,
-    pub(super) connection: ConnectionId,
-    pub(super) tag: Tag,
-    /// The end of its lease.
-    pub(super) deadline: Monotonic,
-}
-
-/// A message that waits for its time.
-#[derive(Debug, Clone)]
-pub(super) struct Delayed {
-    pub(super) until: WallMs,
-    pub(super) attempt: u32,
-    /// `None`: in the store only.
-    pub(super) message: Option<SharedMessage>,
-}
 
 /// What is known of the message with the lowest `seq`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,36 +23,41 @@ pub(super) enum Oldest {
     Unread(Seq),
 }
 
+/// What the store is told of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recording {
+    /// Nothing: the store keeps nothing, or the queue ends with its connection.
+    Nothing,
+    /// That it is there, and its settings.
+    Shell,
+    /// Its messages, too.
+    All,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) id: QueueId,
     pub(super) name: QueueName,
     pub(super) settings: QueueSettings,
-    /// Whether its messages are in the store.
-    pub(super) durable: bool,
+    pub(super) recording: Recording,
+    /// The connection that alone may use it.
+    pub(super) owner: Option<ConnectionId>,
     pub(super) next_seq: Seq,
     /// Blocks of sequence numbers, where the store is durable and the messages are not.
     pub(super) blocks: SeqBlocks,
     /// The batch that made it.
     pub(super) created: Lsn,
-    /// The last batch that made or changed it.
+    /// The last batch that made or changed it, or its bindings.
     pub(super) shaped: Lsn,
-    /// The last batch with a record of it.
+    /// The last batch with a record of it, or with which its last messages became visible.
     pub(super) last_lsn: Lsn,
-    /// Messages up to this one may be delivered, as far as durability goes.
-    pub(super) visible_to: Seq,
-    /// Messages beyond `visible_to`.
-    pub(super) hidden: u64,
-    /// The last number given when the queue was last purged.
-    purged_to: Seq,
     /// All messages.
     pub(super) messages: u64,
     /// Bytes of these.
     pub(super) bytes: u64,
-    pub(super) lane: Lane,
-    pub(super) delayed: BTreeMap<Seq, Delayed>,
-    pub(super) in_hand: BTreeMap<Seq, Held>,
+    pub(super) contents: Contents,
+    pub(super) keys: Keys,
     /// All consumers.
     pub(super) consumers: BTreeSet<Consumer>,
     /// Pulls that are answered as soon as there is nothing to be had.
@@ -80,9 +65,21 @@ pub(super) struct Queue {
     ring: BTreeMap<Turn, Consumer>,
     last_turn: Turn,
     pub(super) counters: QueueCounters,
-    /// The load under way, and whether the last one failed and waits to be asked again.
+    /// When it was last used, for `expires_ms`, and when that is looked at next.
+    pub(super) last_used: Monotonic,
+    pub(super) unused_at: Option<Monotonic>,
+    /// When something of it is due on the wall clock, as the timers know it.
+    pub(super) armed: Option<WallMs>,
+    /// When the oldest ready message exceeds the queue's TTL, as far as that is known.
+    pub(super) age_alarm: Option<WallMs>,
+    /// The load under way for what comes next, and whether the last one failed and waits to be
+    /// asked again.
     pub(super) load: Option<LoadTicket>,
     pub(super) reload_at: Option<Monotonic>,
+    /// The load under way for dead messages, and when one that failed is asked again.
+    pub(super) dead_load: Option<LoadTicket>,
+    /// Connections whose first request waits for what is loaded.
+    pub(super) stalled: BTreeSet<ConnectionId>,
     /// What the store said of the first message at or after a `seq`: when it was published.
     pub(super) read_oldest: Option<(Seq, WallMs)>,
     /// Whether it is noted for delivery at the end of the input.
@@ -95,53 +92,50 @@ impl Queue {
         id: QueueId,
         name: QueueName,
         settings: QueueSettings,
-        durable: bool,
+        recording: Recording,
         window: Window,
     ) -> Self {
-        let unbounded = Window { messages: usize::MAX, bytes: u64::MAX };
         Self {
             id,
             name,
             settings,
-            durable,
+            recording,
+            owner: None,
             next_seq: Seq(1),
             blocks: SeqBlocks::default(),
             created: Lsn(0),
             shaped: Lsn(0),
             last_lsn: Lsn(0),
-            visible_to: Seq(0),
-            hidden: 0,
-            purged_to: Seq(0),
             messages: 0,
             bytes: 0,
-            lane: Lane::new(if durable { window } else { unbounded }),
-            delayed: BTreeMap::new(),
-            in_hand: BTreeMap::new(),
+            contents: Contents::new(recording == Recording::All, window),
+            keys: Keys::default(),
             consumers: BTreeSet::new(),
             impatient: BTreeSet::new(),
             ring: BTreeMap::new(),
             last_turn: Turn(0),
             counters: QueueCounters::default(),
+            last_used: Monotonic::default(),
+            unused_at: None,
+            armed: None,
+            age_alarm: None,
             load: None,
             reload_at: None,
+            dead_load: None,
+            stalled: BTreeSet::new(),
             read_oldest: None,
             stirred: false,
         }
     }
 
+    /// Whether its messages are in the store.
+    pub(super) fn is_durable(&self) -> bool {
+        self.recording == Recording::All
+    }
+
     /// Notes the batch that made it.
     pub(super) fn note_created(&mut self, lsn: Lsn) {
         (self.created, self.shaped, self.last_lsn) = (lsn, lsn, lsn);
-    }
-
-    /// What there is to deliver.
-    pub(super) fn head(&self) -> Head {
-        self.lane.head(self.visible_to)
-    }
-
-    /// Messages that could be delivered now.
-    pub(super) fn ready(&self) -> u64 {
-        self.lane.len().saturating_sub(self.hidden)
     }
 
     /// The last number given.
@@ -181,27 +175,37 @@ impl Queue {
     }
 
     /// Takes a consumer out of everything.
-    pub(super) fn part(&mut self, consumer: Consumer, turn: &mut Option<Turn>) {
+    pub(super) fn part(
+        &mut self,
+        consumer: Consumer,
+        turn: &mut Option<Turn>,
+        now: Monotonic,
+    ) {
         self.step_out(turn);
         self.consumers.remove(&consumer);
         self.impatient.remove(&consumer);
+        self.last_used = now;
     }
 
-    /// Messages up to `seq`, the next `messages` of those hidden, may be delivered.
-    pub(super) fn show(&mut self, seq: Seq, messages: u64) {
-        self.visible_to = self.visible_to.max(seq);
-        if seq > self.purged_to {
-            debug_assert!(self.hidden >= messages);
-            self.hidden = self.hidden.saturating_sub(messages);
+    /// Whether messages must be loaded although nobody consumes.
+    pub(super) fn needs_front(&self) -> bool {
+        !self.stalled.is_empty() || self.settings.ttl_ms.is_some()
+    }
+
+    /// Why a message must not be delivered, if it must not.
+    pub(super) fn fate(&self, entry: &Entry, now: WallMs) -> Option<DeadReason> {
+        if self.has_expired(&entry.message, now) {
+            return Some(DeadReason::Expired);
         }
+        let attempts_max = self.settings.max_attempts?;
+        (u64::from(entry.attempt) >= attempts_max).then_some(DeadReason::MaxAttempts)
     }
 
-    /// Drops what is ready or delayed.
-    pub(super) fn purge(&mut self) {
-        self.lane.clear();
-        self.delayed.clear();
-        self.purged_to = self.last_seq();
-        self.hidden = 0;
+    /// Whether the message's TTL, or the queue's, has ended.
+    pub(super) fn has_expired(&self, message: &Message, now: WallMs) -> bool {
+        let end = self.settings.ttl_ms.map(|ttl| message.published_at.saturating_add(ttl));
+        let ends = [end, message.expires_at()];
+        ends.into_iter().flatten().any(|end| end <= now)
     }
 
     /// Whether `count` numbers are left that need no further record.
@@ -210,55 +214,26 @@ impl Queue {
         ledger.is_durable(self.last_lsn) && self.blocks.durable_to(ledger) >= last
     }
 
-    /// Takes a message that was in hand back to its place.
-    pub(super) fn put_back(&mut self, seq: Seq, attempt: u32, message: SharedMessage) {
-        self.lane.put_back(Entry { seq, attempt, message });
+    /// One message of that size is gone.
+    pub(super) fn forget(&mut self, usage: &mut Usage, size: u64) {
+        debug_assert!(self.messages > 0 && usage.messages > 0);
+        self.forget_many(usage, 1, size);
     }
 
-    /// A message whose delay is over becomes ready.
-    pub(super) fn wake(&mut self, seq: Seq) -> bool {
-        let Some(delayed) = self.delayed.remove(&seq) else { return false };
-        match delayed.message {
-            Some(message) => self.put_back(seq, delayed.attempt, message),
-            None => self.lane.put_back_unloaded(seq, delayed.attempt),
-        }
-        true
-    }
-
-    /// The first message at or after `from`, wherever it is: its place and, if it is in memory, its
-    /// deliveries so far and itself.
-    pub(super) fn next_from(&self, from: Seq) -> Option<(Seq, Option<(u32, &SharedMessage)>)> {
-        let in_hand = self.in_hand.range(from..).next();
-        let delayed = self.delayed.range(from..).next();
-        let ready = self.lane.next_from(from);
-        [
-            in_hand.map(|(seq, held)| (*seq, Some((held.attempt, &held.message)))),
-            delayed.map(|(seq, delayed)| {
-                (*seq, delayed.message.as_ref().map(|message| (delayed.attempt, message)))
-            }),
-            ready.map(|(seq, entry)| (seq, entry.map(|entry| (entry.attempt, &entry.message)))),
-        ]
-        .into_iter()
-        .flatten()
-        // A place in the paged range may be that of a message that is known otherwise.
-        .min_by_key(|(seq, known)| (*seq, known.is_none()))
-    }
-
-    /// Whether the message is in the queue, and its deliveries so far, if they are known.
-    pub(super) fn attempt_of(&self, seq: Seq) -> Option<Option<u32>> {
-        if let Some(held) = self.in_hand.get(&seq) {
-            return Some(Some(held.attempt));
-        }
-        if let Some(delayed) = self.delayed.get(&seq) {
-            return Some(Some(delayed.attempt));
-        }
-        self.lane.attempt_of(seq)
+    /// So many messages of so many bytes are gone.
+    pub(super) fn forget_many(&mut self, usage: &mut Usage, messages: u64, bytes: u64) {
+        self.messages = self.messages.saturating_sub(messages);
+        usage.messages = usage.messages.saturating_sub(messages);
+        // The bytes of messages that the store lost are not known: the last message takes them.
+        let bytes = if self.messages == 0 { self.bytes } else { bytes };
+        self.bytes = self.bytes.saturating_sub(bytes);
+        usage.bytes = usage.bytes.saturating_sub(bytes);
     }
 
     /// When the message with the lowest `seq` was published, or, where only the store knows, from
     /// which `seq` on to look for it there.
     pub(super) fn oldest(&self) -> Option<Oldest> {
-        let (seq, known) = self.next_from(Seq(0))?;
+        let (seq, known) = self.contents.next_from(Seq(0))?;
         match (known, self.read_oldest) {
             (Some((_, message)), _) => Some(Oldest::PublishedAt(message.published_at)),
             (None, Some((read, at))) if read == seq => Some(Oldest::PublishedAt(at)),
@@ -271,9 +246,10 @@ impl Queue {
         QueueInfo {
             queue: self.name.clone(),
             settings: self.settings.clone(),
-            ready: self.ready(),
-            delayed: self.delayed.len() as u64,
-            in_hand: self.in_hand.len() as u64,
+            ready: self.contents.ready(),
+            delayed: self.contents.delayed(),
+            in_hand: self.contents.in_hand.len() as u64,
+            dead_waiting: self.contents.dead.len() as u64,
             bytes: self.bytes,
             consumers: self.consumers.len() as u64,
             oldest_age_ms: match self.oldest() {

@@ -1,7 +1,8 @@
 //! What the engine writes into the store, and what it gets back at a restart.
 
 use crate::types::{
-    Fence, Level, Lsn, QueueId, QueueName, QueueSettings, Seq, SharedMessage, WallMs,
+    Fence, Level, Lsn, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, SharedMessage,
+    WallMs,
 };
 
 /// Records that become durable together or not at all.
@@ -58,16 +59,41 @@ pub enum Record {
         /// Its size, as [`crate::types::Message::size`] counts.
         bytes: u64,
     },
-    /// A message was returned with a delay.
+    /// A message was returned, perhaps with a delay.
     Delayed {
         /// The queue.
         queue: QueueId,
         /// The message.
         seq: Seq,
-        /// Not delivered before.
+        /// Not delivered before; 0: at once.
         until: WallMs,
         /// Deliveries so far.
         attempt: u32,
+    },
+    /// A consumer refused a message for good; it waits to be moved to the dead-letter queue.
+    Rejected {
+        /// The queue.
+        queue: QueueId,
+        /// The message.
+        seq: Seq,
+        /// Deliveries so far.
+        attempt: u32,
+        /// What the consumer said of it; may be empty.
+        detail: Box<str>,
+    },
+    /// A queue gets what is published to topics that the pattern matches.
+    Bound {
+        /// The queue.
+        queue: QueueId,
+        /// The pattern; never one that the queue has already.
+        pattern: Pattern,
+    },
+    /// It does not any more.
+    Unbound {
+        /// The queue.
+        queue: QueueId,
+        /// The pattern; always one that the queue has.
+        pattern: Pattern,
     },
     /// All messages up to `up_to` went, but for those in hand.
     Purged {
@@ -106,6 +132,26 @@ pub struct StoredMessage {
     pub message: SharedMessage,
 }
 
+/// A message of which the engine must know more than that it is there: it has a group, a delay or a
+/// TTL of its own, or it was delivered before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownMessage {
+    /// Its place.
+    pub seq: Seq,
+    /// Its priority.
+    pub priority: Priority,
+    /// Deliveries that are known of.
+    pub attempt: u32,
+    /// Not delivered before; may lie in the past.
+    pub not_before: WallMs,
+    /// The end of its own TTL.
+    pub expires_at: Option<WallMs>,
+    /// Its group.
+    pub group: Option<Box<str>>,
+    /// A consumer refused it for good, and what it said; see [`Record::Rejected`].
+    pub rejected: Option<Box<str>>,
+}
+
 /// One queue after a restart. Its messages are not in here: the engine loads them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecoveredQueue {
@@ -121,9 +167,15 @@ pub struct RecoveredQueue {
     pub messages: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Messages whose time to be delivered lies, or lay, ahead, or that were delivered before:
-    /// `(seq, attempt, not_before)` ascending by `seq`.
-    pub returned: Vec<(Seq, u32, WallMs)>,
+    /// Messages known one by one, ascending by `seq`.
+    pub known: Vec<KnownMessage>,
+    /// How many others there are of each priority.
+    pub plain: Vec<(Priority, u64)>,
+    /// Keys published within the queue's `dedup_window_ms`, in the order of their publishing: the
+    /// key, the message, when it was published.
+    pub keys: Vec<(Box<str>, Seq, WallMs)>,
+    /// Its bindings.
+    pub bindings: Vec<Pattern>,
 }
 
 /// A tenant's state after a restart.

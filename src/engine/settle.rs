@@ -1,37 +1,48 @@
 //! `ack`, `nack` and `extend`: what becomes of deliveries in hand. Refuses tags that are not in
 //! hand, and does the others. Called by the tenant.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{Consumer, Grip, Seat};
-use super::queue::Delayed;
+use super::contents::{Dead, Held, Loose};
+use super::dead_letter::dead_copy;
+use super::lane::Entry;
+use super::queue::Queue;
+use super::room::Room;
+use super::stage::Stage;
 use super::tenant::Tenant;
 use super::timer::Timer;
-use super::{Record, Refusal, Reply, Tags};
-use crate::types::{ConnectionId, Lsn, RequestToken, Tag, WallMs};
+use super::{DeadReason, Record, Refusal, Reply, Tags};
+use crate::types::{
+    ConnectionId, Lsn, QueueId, RequestToken, Seq, SharedMessage, Tag, WallMs,
+};
 
 /// What is asked for each tag.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Settlement {
     Ack,
-    Nack { until: Option<WallMs> },
+    /// Returned: at once, or at a time.
+    Nack { until: WallMs },
+    /// Refused for good.
+    Reject { reason: Box<str> },
     Extend { lease_ms: Option<u64> },
 }
 
 impl Settlement {
     /// Whether it changes what the store knows.
-    fn makes_record(self) -> bool {
+    fn makes_record(&self) -> bool {
         match self {
-            Settlement::Ack => true,
-            Settlement::Nack { until } => until.is_some(),
+            Settlement::Ack | Settlement::Reject { .. } => true,
+            Settlement::Nack { until } => *until > 0,
             Settlement::Extend { .. } => false,
         }
     }
 
-    fn reply(self, done: u64) -> Reply {
+    fn reply(&self, done: u64) -> Reply {
         match self {
             Settlement::Ack => Reply::Acked(done),
-            Settlement::Nack { .. } => Reply::Nacked(done),
+            Settlement::Nack { .. } | Settlement::Reject { .. } => Reply::Nacked(done),
             Settlement::Extend { .. } => Reply::Extended(done),
         }
     }
@@ -42,7 +53,7 @@ impl Settlement {
 struct Outcome {
     done: u64,
     unknown: Vec<Tag>,
-    records: Vec<Record>,
+    stage: Stage,
     unavailable: bool,
 }
 
@@ -58,8 +69,21 @@ impl Tenant {
         tags: Tags,
         delay_ms: u64,
     ) {
-        let until = (delay_ms > 0).then(|| self.now.wall_ms.saturating_add(delay_ms));
+        let until = match delay_ms {
+            0 => 0,
+            delay_ms => self.now.wall_ms.saturating_add(delay_ms),
+        };
         self.settle(connection, token, tags, Settlement::Nack { until });
+    }
+
+    pub(super) fn reject(
+        &mut self,
+        connection: ConnectionId,
+        token: RequestToken,
+        tags: Tags,
+        reason: Box<str>,
+    ) {
+        self.settle(connection, token, tags, Settlement::Reject { reason });
     }
 
     pub(super) fn extend(
@@ -83,7 +107,7 @@ impl Tenant {
         match tags {
             Tags::List(tags) => {
                 for tag in tags {
-                    if !self.settle_one(connection_id, tag, settlement, &mut outcome) {
+                    if !self.settle_one(connection_id, tag, &settlement, &mut outcome) {
                         outcome.unknown.push(tag);
                     }
                 }
@@ -93,26 +117,26 @@ impl Tenant {
                     connection.tags.range(..=last).map(|(tag, _)| *tag).collect::<Vec<_>>()
                 });
                 for tag in tags.unwrap_or_default() {
-                    self.settle_one(connection_id, tag, settlement, &mut outcome);
+                    self.settle_one(connection_id, tag, &settlement, &mut outcome);
                 }
             }
         }
-        self.reply_settled(connection_id, token, settlement, outcome);
+        self.reply_settled(connection_id, token, &settlement, outcome);
     }
 
     fn reply_settled(
         &mut self,
         connection_id: ConnectionId,
         token: RequestToken,
-        settlement: Settlement,
+        settlement: &Settlement,
         outcome: Outcome,
     ) {
         let mut after = Lsn(0);
-        let Some(connection) = self.connections.get_mut(&connection_id) else { return };
-        if !outcome.records.is_empty() {
-            after = self.ledger.append(outcome.records);
-            connection.settled = after;
+        if !outcome.stage.is_empty() {
+            after = self.commit(outcome.stage);
         }
+        let Some(connection) = self.connections.get_mut(&connection_id) else { return };
+        connection.settled = connection.settled.max(after);
         if outcome.unavailable {
             return self.refuse(Lsn(0), connection_id, token, Refusal::StorageUnavailable);
         }
@@ -130,7 +154,7 @@ impl Tenant {
         &mut self,
         connection_id: ConnectionId,
         tag: Tag,
-        settlement: Settlement,
+        settlement: &Settlement,
         outcome: &mut Outcome,
     ) -> bool {
         let Some(connection) = self.connections.get_mut(&connection_id) else { return false };
@@ -141,12 +165,12 @@ impl Tenant {
             return false;
         }
         let Some(queue) = self.queues.get_mut(&grip.queue) else { return false };
-        if queue.durable && self.ledger.failed() && settlement.makes_record() {
+        if queue.is_durable() && self.ledger.failed() && settlement.makes_record() {
             outcome.unavailable = true;
             return true;
         }
         if let Settlement::Extend { lease_ms } = settlement {
-            let Some(held) = queue.in_hand.get_mut(&grip.seq) else { return false };
+            let Some(held) = queue.contents.in_hand.get_mut(&grip.seq) else { return false };
             let lease = lease_ms.unwrap_or(queue.settings.ack_timeout_ms);
             self.timers.stop(held.deadline, Timer::Lease(connection_id, tag));
             held.deadline = self.now.monotonic + Duration::from_millis(lease);
@@ -155,55 +179,100 @@ impl Tenant {
             return true;
         }
         connection.tags.remove(&tag);
-        let until = match settlement {
-            Settlement::Nack { until } => Some(until),
-            _ => None,
-        };
-        if self.let_go(connection_id, tag, grip, until, &mut outcome.records) {
+        if let Some(held) = queue.contents.in_hand.remove(&grip.seq) {
+            self.timers.stop(held.deadline, Timer::Lease(connection_id, tag));
+            self.let_go(grip.queue, grip.seq, held, settlement, &mut outcome.stage);
             outcome.done += 1;
         }
         self.free_credit(connection_id, grip);
         true
     }
 
-    /// Takes a message out of hand: it is done, or (`returned`) goes back to the queue, now or at
-    /// a wall time.
+    /// A message that was taken out of hand is done, goes back, or is dead.
     fn let_go(
         &mut self,
-        connection_id: ConnectionId,
-        tag: Tag,
-        grip: Grip,
-        returned: Option<Option<WallMs>>,
-        records: &mut Vec<Record>,
-    ) -> bool {
-        let Some(queue) = self.queues.get_mut(&grip.queue) else { return false };
-        let Some(held) = queue.in_hand.remove(&grip.seq) else { return false };
-        self.timers.stop(held.deadline, Timer::Lease(connection_id, tag));
-        let (id, seq, attempt) = (queue.id, grip.seq, held.attempt);
-        let record = match returned {
-            None => {
-                queue.counters.acked += 1;
-                let bytes = held.message.size();
-                queue.forget(&mut self.usage, bytes);
-                Some(Record::Removed { queue: id, seq, bytes })
+        id: QueueId,
+        seq: Seq,
+        held: Held,
+        settlement: &Settlement,
+        stage: &mut Stage,
+    ) {
+        match settlement {
+            Settlement::Ack => {
+                if let Some(queue) = self.queues.get_mut(&id) {
+                    queue.counters.acked += 1;
+                }
+                self.stage_removal(stage, id, seq, held.message.size());
             }
-            Some(None) => {
-                queue.put_back(seq, attempt, held.message);
-                self.stir(id);
-                return true;
-            }
-            Some(Some(until)) => {
-                let message = (!queue.durable).then_some(held.message);
-                queue.delayed.insert(seq, Delayed { until, attempt, message });
-                self.timers.start_delay(until, id, seq);
-                Some(Record::Delayed { queue: id, seq, until, attempt })
-            }
-        };
-        if queue.durable {
-            queue.last_lsn = self.ledger.next_lsn();
-            records.extend(record);
+            Settlement::Nack { until } => self.give_back(stage, id, seq, held, *until),
+            Settlement::Reject { reason } => self.send_off(stage, id, seq, held, reason),
+            Settlement::Extend { .. } => {}
         }
-        true
+    }
+
+    /// A message that was in hand returns: to its place now, or at a wall time; or it is dead, if
+    /// it was delivered too often or its time is over.
+    pub(super) fn give_back(
+        &mut self,
+        stage: &mut Stage,
+        id: QueueId,
+        seq: Seq,
+        held: Held,
+        until: WallMs,
+    ) {
+        let now = self.now.wall_ms;
+        let failed = self.ledger.failed();
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Held { attempt, message, .. } = held;
+        let entry = Entry { seq, attempt, message };
+        let counts = queue.settings.max_attempts.is_some();
+        if queue.is_durable() && !failed && (until > 0 || counts) {
+            stage.change(id, Record::Delayed { queue: id, seq, until, attempt });
+        }
+        match queue.fate(&entry, now) {
+            Some(reason) => {
+                let loose = Loose { attempt, message: Some(entry.message) };
+                self.bury(id, seq, loose, reason);
+            }
+            None => queue.contents.put_back(entry, until, now),
+        }
+        self.stir(id);
+    }
+
+    /// A message that was in hand goes to the dead-letter queue, with the confirm of it; where
+    /// there is no such queue it is dropped, and where that is full the store notes that it waits.
+    fn send_off(&mut self, stage: &mut Stage, id: QueueId, seq: Seq, held: Held, reason: &str) {
+        let now = self.now.wall_ms;
+        let Some(queue) = self.queues.get(&id) else { return };
+        let Held { attempt, message, .. } = held;
+        let size = message.size();
+        let Some(target) = queue.settings.dead_letter.clone() else {
+            return self.stage_removal(stage, id, seq, size);
+        };
+        let to = self.names.get(&target).copied();
+        let copy =
+            dead_copy(&message, &queue.name, seq, DeadReason::Rejected, Some(reason), now);
+        if let Some(to) = to
+            && self.can_move(id, to)
+        {
+            let mut room = Room::default();
+            if self.plan_room(&mut room, to, 1, copy.size()).is_ok() {
+                self.make_room(stage, room);
+                self.stage_removal(stage, id, seq, size);
+                self.stage_message(stage, to, Arc::new(copy));
+                if let Some(queue) = self.queues.get_mut(&id) {
+                    queue.counters.dead_lettered += 1;
+                }
+                return;
+            }
+        }
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        if queue.is_durable() {
+            let detail = reason.into();
+            stage.change(id, Record::Rejected { queue: id, seq, attempt, detail });
+        }
+        queue.bury_rejected(seq, attempt, message, reason, now);
+        self.stir(id);
     }
 
     /// A tag fills its subscription's prefetch no longer.
@@ -230,12 +299,12 @@ impl Tenant {
     pub(super) fn lease_over(&mut self, id: ConnectionId, tag: Tag) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(grip) = connection.tags.get_mut(&tag) else { return };
-        let Some(queue) = self.queues.get_mut(&grip.queue) else { return };
-        let Some(held) = queue.in_hand.remove(&grip.seq) else { return };
-        queue.put_back(grip.seq, held.attempt, held.message);
-        let queue = queue.id;
-        let subscription = grip.subscription.and_then(|id| connection.subscriptions.get_mut(&id));
-        match subscription {
+        let Grip { queue, seq, subscription, .. } = *grip;
+        let there = self.queues.get_mut(&queue);
+        let Some(held) = there.and_then(|queue| queue.contents.in_hand.remove(&seq)) else {
+            return;
+        };
+        match subscription.and_then(|id| connection.subscriptions.get_mut(&id)) {
             Some(subscription) => {
                 grip.ghost = true;
                 subscription.ghosts += 1;
@@ -244,6 +313,24 @@ impl Tenant {
                 connection.tags.remove(&tag);
             }
         }
-        self.stir(queue);
+        let mut stage = Stage::default();
+        self.give_back(&mut stage, queue, seq, held, 0);
+        self.commit(stage);
+    }
+}
+
+impl Queue {
+    /// A message that a consumer refused waits for its dead-letter queue.
+    fn bury_rejected(
+        &mut self,
+        seq: Seq,
+        attempt: u32,
+        message: SharedMessage,
+        detail: &str,
+        now: WallMs,
+    ) {
+        let (reason, detail) = (DeadReason::Rejected, Some(detail.into()));
+        let dead = Dead { reason, detail, attempt, message: Some(message) };
+        self.contents.bury(seq, dead, now);
     }
 }

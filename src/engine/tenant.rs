@@ -3,21 +3,24 @@
 //! to [`Tenant`]. Called by the broker and by tests and simulations; refuses what the protocol says
 //! and never panics on an input, however odd.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::connection::{Connection, Consumer, Seat};
 use super::number_map::NumberMap;
 use super::paging::Loading;
-use super::queue::{Delayed, Queue};
+use super::queue::{Queue, Recording};
 use super::reservation::Fences;
-use super::timer::{Timer, Timers};
+use super::stall::Stalled;
+use super::timer::Timers;
+use super::trie::Trie;
 use super::waiting::{Ledger, Waiting};
 use super::{
     Config, Effect, Input, LoadTicket, Recovered, RecoveredQueue, Refusal, Reply, Request,
     TenantLimits, Usage,
 };
 use crate::types::{
-    ConnectionId, Level, Lsn, Monotonic, Now, QueueId, QueueName, RequestToken, Seq, Storage,
+    ConnectionId, Level, Lsn, Monotonic, Now, QueueId, QueueName, QueueSettings, RequestToken, Seq,
+    Storage,
 };
 
 /// The state machine of one tenant.
@@ -43,6 +46,14 @@ pub struct Tenant {
     pub(super) full: bool,
     /// Queues to look at for deliveries at the end of the input.
     pub(super) stirred: VecDeque<QueueId>,
+    /// The bindings.
+    pub(super) trie: Trie,
+    /// Of each name of a dead-letter queue, the queues that name it.
+    pub(super) dead_letter_sources: BTreeMap<QueueName, BTreeSet<QueueId>>,
+    /// Queues whose dead letters wait, the one looked at last, and when all are looked at.
+    pub(super) grieving: BTreeSet<QueueId>,
+    pub(super) last_visited: QueueId,
+    pub(super) grief_at: Option<Monotonic>,
 }
 
 impl Tenant {
@@ -66,6 +77,11 @@ impl Tenant {
             draining: false,
             full: false,
             stirred: VecDeque::new(),
+            trie: Trie::default(),
+            dead_letter_sources: BTreeMap::new(),
+            grieving: BTreeSet::new(),
+            last_visited: QueueId(0),
+            grief_at: None,
             config,
         };
         for queue in recovered.queues {
@@ -81,6 +97,9 @@ impl Tenant {
         self.expire();
         self.take(input);
         self.deliver();
+        self.visit_graves();
+        self.deliver();
+        self.arm_grief();
         self.reserve_fences();
         std::mem::swap(&mut self.ledger.effects, effects);
     }
@@ -110,7 +129,6 @@ impl Tenant {
     fn take(&mut self, input: Input) {
         match input {
             Input::Request { connection, token, request } => {
-                self.connections.entry(connection).or_default();
                 self.request(connection, token, request);
             }
             Input::Sent { connection, bytes } => self.sent(connection, bytes),
@@ -129,14 +147,24 @@ impl Tenant {
         }
     }
 
-    fn request(&mut self, connection: ConnectionId, token: RequestToken, request: Request) {
+    /// Carries out a request, if nothing has to be loaded first.
+    pub(super) fn carry_out(
+        &mut self,
+        connection: ConnectionId,
+        token: RequestToken,
+        request: Request,
+    ) -> Result<(), Stalled> {
         if self.draining && takes_or_waits(&request) {
-            return self.refuse(Lsn(0), connection, token, Refusal::ShuttingDown);
+            self.refuse(Lsn(0), connection, token, Refusal::ShuttingDown);
+            return Ok(());
         }
         match request {
-            Request::Publish { queue, may_create, messages, batch, require } => {
-                let publish = super::publish::Publish { queue, may_create, batch, require };
-                self.publish(connection, token, publish, messages);
+            Request::Publish { to, messages, batch, require } => {
+                let terms = super::publish::Terms { batch, require };
+                return self.publish(connection, token, to, terms, messages);
+            }
+            Request::Move { from, to, max, moved } => {
+                return self.transfer(connection, token, (from, to), max, moved);
             }
             Request::Consume { queue, prefetch, auto_ack } => {
                 self.consume(connection, token, &queue, prefetch, auto_ack);
@@ -147,13 +175,36 @@ impl Tenant {
                 self.pull(connection, token, &queue, terms);
             }
             Request::Ack(tags) => self.ack(connection, token, tags),
-            Request::Nack { tags, delay_ms } => self.nack(connection, token, tags, delay_ms),
+            Request::Nack { tags, dead_letter: true, reason, .. } => {
+                self.reject(connection, token, tags, reason);
+            }
+            Request::Nack { tags, delay_ms, .. } => self.nack(connection, token, tags, delay_ms),
             Request::Extend { tags, lease_ms } => self.extend(connection, token, tags, lease_ms),
+            request => self.carry_out_on_queues(connection, token, request),
+        }
+        Ok(())
+    }
+
+    /// The same for requests that look at queues or change them.
+    fn carry_out_on_queues(
+        &mut self,
+        connection: ConnectionId,
+        token: RequestToken,
+        request: Request,
+    ) {
+        match request {
             Request::Declare { queue, settings, update } => {
                 self.declare(connection, token, queue, &settings, update);
             }
             Request::Delete { queue, if_empty } => self.delete(connection, token, &queue, if_empty),
             Request::Purge { queue } => self.purge(connection, token, &queue),
+            Request::Bind { pattern, queue } => self.bind(connection, token, pattern, &queue),
+            Request::Unbind { pattern, queue } => self.unbind(connection, token, pattern, &queue),
+            Request::Bindings { after, limit, visible, bytes_max } => {
+                let listing = super::topic::Listing { after, limit, visible, bytes_max };
+                self.list_bindings(connection, token, &listing);
+            }
+            Request::Doctor { queue } => self.doctor(connection, token, &queue),
             Request::Info { queue } => self.info(connection, token, &queue),
             Request::List { pattern, after, limit, visible, bytes_max } => {
                 let listing = super::inspect::Listing { pattern, after, limit, visible, bytes_max };
@@ -162,27 +213,7 @@ impl Tenant {
             Request::Peek { queue, from_seq, max, bytes_max } => {
                 self.peek(connection, token, &queue, from_seq, max, bytes_max);
             }
-        }
-    }
-
-    /// Everything whose time has come.
-    fn expire(&mut self) {
-        while let Some(timer) = self.timers.pop_due(self.now) {
-            match timer {
-                Timer::Lease(connection, tag) => self.lease_over(connection, tag),
-                Timer::Pull(connection, pull) => self.wait_over(connection, pull),
-                Timer::Reload(queue) => {
-                    if let Some(queue) = self.queues.get_mut(&queue) {
-                        queue.reload_at = None;
-                    }
-                    self.stir(queue);
-                }
-            }
-        }
-        while let Some((id, seq)) = self.timers.pop_due_delay(self.now) {
-            if self.queues.get_mut(&id).is_some_and(|queue| queue.wake(seq)) {
-                self.stir(id);
-            }
+            _ => debug_assert!(false, "it is carried out before"),
         }
     }
 
@@ -218,11 +249,13 @@ impl Tenant {
             Waiting::Pulled { connection, token, queue, entries } => {
                 self.answer_settled_pull(connection, token, queue, entries);
             }
-            Waiting::Visible { queue: id, seq, messages } => {
-                if let Some(queue) = self.queues.get_mut(&id) {
-                    queue.show(seq, messages);
+            Waiting::Visible { queues } => {
+                for (id, seq) in queues {
+                    if let Some(queue) = self.queues.get_mut(&id) {
+                        queue.contents.show(seq);
+                    }
+                    self.stir(id);
                 }
-                self.stir(id);
             }
         }
     }
@@ -242,13 +275,28 @@ impl Tenant {
                 }
                 Waiting::Deliver { connection, entry, .. } => self.withdraw(connection, &[entry]),
                 Waiting::Cancelled { .. } => self.tell(waiting),
-                Waiting::Visible { .. } => {}
+                Waiting::Visible { queues } => self.show_in_memory(queues),
             }
         }
         self.fail_loads();
-        let pulls: Vec<Consumer> = self.all_pulls(|queue| queue.durable);
+        let pulls: Vec<Consumer> = self.all_pulls(Queue::is_durable);
         for consumer in pulls {
             self.end_pull(consumer, Err(Refusal::StorageUnavailable));
+        }
+        let stalled: Vec<QueueId> = self.names.values().copied().collect();
+        stalled.into_iter().for_each(|id| self.resume(id));
+    }
+
+    /// The store failed before these messages were visible. What of them is kept in memory may be
+    /// seen: whether its publish was done is open, and the queue goes on.
+    fn show_in_memory(&mut self, queues: Vec<(QueueId, Seq)>) {
+        for (id, seq) in queues {
+            let Some(queue) = self.queues.get_mut(&id) else { continue };
+            if !queue.is_durable() && self.ledger.is_durable(queue.created) {
+                queue.last_lsn = queue.created;
+                queue.contents.show(seq);
+                self.stir(id);
+            }
         }
     }
 
@@ -288,36 +336,50 @@ impl Tenant {
     }
 
     fn recover(&mut self, recovered: RecoveredQueue) {
-        let RecoveredQueue { id, name, settings, next_seq, messages, bytes, returned } = recovered;
-        let durable = self.makes_records(settings.storage);
-        let mut queue = Queue::new(id, name.clone(), settings, durable, self.config.window);
+        let RecoveredQueue { id, name, settings, next_seq, .. } = recovered;
+        let recording = self.recording(&settings);
+        let mut queue = Queue::new(id, name.clone(), settings, recording, self.config.window);
         queue.next_seq = next_seq.max(Seq(1));
-        queue.visible_to = queue.last_seq();
-        if durable {
-            queue.messages = messages;
-            queue.bytes = bytes;
-            let known = returned.len() as u64;
-            queue.lane.recover(queue.last_seq(), messages.saturating_sub(known));
-            for (seq, attempt, until) in returned {
-                if until > self.now.wall_ms {
-                    queue.delayed.insert(seq, Delayed { until, attempt, message: None });
-                    self.timers.start_delay(until, id, seq);
-                } else {
-                    queue.lane.put_back_unloaded(seq, attempt);
-                }
+        let last = queue.last_seq();
+        queue.contents.show(last);
+        if queue.is_durable() {
+            let now = self.now.wall_ms;
+            queue.messages = recovered.messages;
+            queue.bytes = recovered.bytes;
+            for (priority, messages) in recovered.plain {
+                queue.contents.recover(last, priority, messages);
+            }
+            for known in &recovered.known {
+                queue.contents.recover_known(known, now);
+            }
+            for (key, seq, at) in recovered.keys {
+                queue.keys.remember(&key, seq, at);
             }
         }
-        self.usage.queues += 1;
         self.usage.messages += queue.messages;
         self.usage.bytes += queue.bytes;
         self.queue_id_max = self.queue_id_max.max(id);
-        self.names.insert(name, id);
-        self.queues.insert(id, Box::new(queue));
+        self.take_in(queue);
+        for pattern in recovered.bindings {
+            self.trie.insert(&pattern, id, &name);
+        }
+        self.stir(id);
     }
 
-    /// Whether messages of a queue with that storage go to the store.
-    pub(super) fn makes_records(&self, storage: Storage) -> bool {
-        self.config.level != Level::Memory && storage == Storage::Default
+    /// What the store is told of a queue with those settings.
+    pub(super) fn recording(&self, settings: &QueueSettings) -> Recording {
+        if self.config.level == Level::Memory || settings.exclusive {
+            Recording::Nothing
+        } else if settings.storage == Storage::Memory {
+            Recording::Shell
+        } else {
+            Recording::All
+        }
+    }
+
+    /// Whether messages of a queue with those settings go to the store.
+    pub(super) fn makes_records(&self, settings: &QueueSettings) -> bool {
+        self.recording(settings) == Recording::All
     }
 
     /// Notes a queue for delivery at the end of the input.
@@ -330,20 +392,23 @@ impl Tenant {
         }
     }
 
-    /// The queue of that name, or the answer that there is none.
+    /// The queue of that name, if the connection may use it; else answers.
     pub(super) fn find(
         &mut self,
         connection: ConnectionId,
-        token: RequestToken,
+        token: &RequestToken,
         name: &QueueName,
-    ) -> Option<(QueueId, RequestToken)> {
-        match self.names.get(name) {
-            Some(id) => Some((*id, token)),
-            None => {
-                self.refuse(self.last_delete, connection, token, Refusal::NoSuchQueue);
-                None
-            }
+    ) -> Option<QueueId> {
+        let Some(id) = self.names.get(name).copied() else {
+            self.refuse(self.last_delete, connection, token.clone(), Refusal::NoSuchQueue);
+            return None;
+        };
+        let owner = self.queues.get(&id).and_then(|queue| queue.owner);
+        if owner.is_some_and(|owner| owner != connection) {
+            self.refuse(Lsn(0), connection, token.clone(), Refusal::Exclusive);
+            return None;
         }
+        Some(id)
     }
 
     /// Answers once `after` is durable.
@@ -378,12 +443,17 @@ fn takes_or_waits(request: &Request) -> bool {
         | Request::Declare { .. }
         | Request::Delete { .. }
         | Request::Purge { .. }
+        | Request::Move { .. }
+        | Request::Bind { .. }
+        | Request::Unbind { .. }
         | Request::Peek { .. } => true,
         Request::Cancel { .. }
         | Request::Ack(_)
         | Request::Nack { .. }
         | Request::Extend { .. }
         | Request::Info { .. }
+        | Request::Bindings { .. }
+        | Request::Doctor { .. }
         | Request::List { .. } => false,
     }
 }

@@ -1,11 +1,12 @@
-//! What is due when: leases, waits and retries on the monotonic clock, delays on the wall clock.
-//! Each start, stop and expiry costs O(log n). Called by the tenant only.
+//! What is due when: leases, waits and retries on the monotonic clock, delays and TTLs on the wall
+//! clock. Of the latter each queue has its own order; here stands only when each is due first. Each
+//! start, stop and expiry costs O(log n). Called by the tenant only.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::connection::PullId;
-use crate::types::{ConnectionId, Monotonic, Now, QueueId, Seq, Tag, WallMs};
+use crate::types::{ConnectionId, Monotonic, Now, QueueId, Tag, WallMs};
 
 /// What happens when a time on the monotonic clock has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +17,10 @@ pub(super) enum Timer {
     Pull(ConnectionId, PullId),
     /// A load that failed is asked again.
     Reload(QueueId),
+    /// Perhaps a queue was not used for as long as it may be.
+    Unused(QueueId),
+    /// Dead letters that wait are looked at again.
+    Grief,
 }
 
 /// A jump of the wall clock is noticed at most so late: while a message waits for a wall time, the
@@ -26,7 +31,8 @@ const WALL_CHECK: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     monotonic: BTreeSet<(Monotonic, Timer)>,
-    wall: BTreeSet<(WallMs, QueueId, Seq)>,
+    /// Each queue with the first time at which something in it is due.
+    wall: BTreeSet<(WallMs, QueueId)>,
 }
 
 impl Timers {
@@ -49,29 +55,31 @@ impl Timers {
         self.monotonic.pop_first().map(|(_, timer)| timer)
     }
 
-    /// Wakes a message at a wall time.
-    pub(super) fn start_delay(&mut self, until: WallMs, queue: QueueId, seq: Seq) {
-        self.wall.insert((until, queue, seq));
-    }
-
-    /// Forgets a message's wall time.
-    pub(super) fn stop_delay(&mut self, until: WallMs, queue: QueueId, seq: Seq) {
-        self.wall.remove(&(until, queue, seq));
-    }
-
-    /// Takes the first message whose wall time has come.
-    pub(super) fn pop_due_delay(&mut self, now: Now) -> Option<(QueueId, Seq)> {
-        let (until, _, _) = self.wall.first()?;
-        if *until > now.wall_ms {
-            return None;
+    /// The queue is due at another wall time than before.
+    pub(super) fn move_wall(
+        &mut self,
+        queue: QueueId,
+        before: Option<WallMs>,
+        then: Option<WallMs>,
+    ) {
+        if let Some(before) = before {
+            self.wall.remove(&(before, queue));
         }
-        self.wall.pop_first().map(|(_, queue, seq)| (queue, seq))
+        if let Some(then) = then {
+            self.wall.insert((then, queue));
+        }
+    }
+
+    /// The queue in which something has been due for the longest.
+    pub(super) fn first_due_wall(&self, now: Now) -> Option<QueueId> {
+        let (at, queue) = self.wall.first()?;
+        (*at <= now.wall_ms).then_some(*queue)
     }
 
     /// When the next timer is due, seen from `now`.
     pub(super) fn next_deadline(&self, now: Now) -> Option<Monotonic> {
         let monotonic = self.monotonic.first().map(|(at, _)| *at);
-        let wall = self.wall.first().map(|(until, _, _)| {
+        let wall = self.wall.first().map(|(until, _)| {
             let wait = Duration::from_millis(until.saturating_sub(now.wall_ms));
             now.monotonic + wait.min(WALL_CHECK)
         });
@@ -87,7 +95,7 @@ impl Timers {
     }
 
     /// All wall times; for the invariants.
-    pub(super) fn wall(&self) -> impl Iterator<Item = &(WallMs, QueueId, Seq)> {
+    pub(super) fn wall(&self) -> impl Iterator<Item = &(WallMs, QueueId)> {
         self.wall.iter()
     }
 }
@@ -123,10 +131,12 @@ mod tests {
     #[test]
     fn a_far_wall_time_is_checked_again_within_ten_seconds() {
         let mut timers = Timers::default();
-        timers.start_delay(at(100_000).wall_ms, QueueId(1), Seq(1));
+        timers.move_wall(QueueId(1), None, Some(at(100_000).wall_ms));
         assert_eq!(timers.next_deadline(at(0)), Some(at(10_000).monotonic));
         assert_eq!(timers.next_deadline(at(99_000)), Some(at(100_000).monotonic));
-        assert_eq!(timers.pop_due_delay(at(99_999)), None);
-        assert_eq!(timers.pop_due_delay(at(100_000)), Some((QueueId(1), Seq(1))));
+        assert_eq!(timers.first_due_wall(at(99_999)), None);
+        assert_eq!(timers.first_due_wall(at(100_000)), Some(QueueId(1)));
+        timers.move_wall(QueueId(1), Some(at(100_000).wall_ms), None);
+        assert_eq!(timers.next_deadline(at(0)), None);
     }
 }

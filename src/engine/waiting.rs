@@ -25,8 +25,8 @@ pub(super) enum Waiting {
     Pulled { connection: ConnectionId, token: RequestToken, queue: QueueName, entries: Vec<Entry> },
     /// The end of a subscription.
     Cancelled { connection: ConnectionId, subscription: SubscriptionId, reason: CancelReason },
-    /// So many messages up to `seq` may be delivered.
-    Visible { queue: QueueId, seq: Seq, messages: u64 },
+    /// The messages of these queues up to these may be delivered.
+    Visible { queues: Vec<(QueueId, Seq)> },
 }
 
 /// Batches given and batches durable, and what waits in between.

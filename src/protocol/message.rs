@@ -5,16 +5,27 @@ use base64_simd::STANDARD;
 use super::fields::{Field, Fields};
 use super::json;
 use super::request::{Limits, ParseError};
-use crate::types::{Content, Headers, Message, Properties, QueueName};
+use super::settings::TIME_MS_MAX;
+use crate::types::{Content, Headers, Message, Priority, Properties, QueueName};
 
 /// Fields of a message.
-pub(super) const FIELDS: &[&str] = &["payload", "body", "headers", "reply_to", "correlation_id"];
-/// Fields of a message that come with later work.
-pub(super) const LATER: &[&str] = &["priority", "delay_ms", "ttl_ms", "key", "group"];
+pub(super) const FIELDS: &[&str] = &[
+    "payload",
+    "body",
+    "headers",
+    "reply_to",
+    "correlation_id",
+    "priority",
+    "delay_ms",
+    "ttl_ms",
+    "key",
+    "group",
+];
 
 const HEADERS_MAX: usize = 64;
 const HEADERS_BYTES_MAX: usize = 8 * 1024;
 const CORRELATION_ID_BYTES_MAX: usize = 128;
+const KEY_BYTES_MAX: usize = 128;
 
 /// Takes the fields of one message out of `fields`.
 pub(super) fn parse(fields: &mut Fields<'_>, limits: &Limits) -> Result<Message, ParseError> {
@@ -26,11 +37,13 @@ pub(super) fn parse(fields: &mut Fields<'_>, limits: &Limits) -> Result<Message,
         }
         (None, None) => None,
     };
+    let priority = fields.optional("priority").map(|field| field.integer(0..=9)).transpose()?;
     let properties = properties(fields)?;
     // Behind all values: what is missing is told after what is wrong.
     let content =
         content.ok_or_else(|| fields.missing("payload", "is missing; give it or body"))?;
-    let message = Message { content, properties, published_at: 0 };
+    let priority = priority.and_then(Priority::new);
+    let message = Message { content, properties, priority, published_at: 0 };
     if message.size() > limits.max_message_bytes {
         return Err(ParseError::too_large(limits.max_message_bytes));
     }
@@ -47,24 +60,32 @@ fn decode(payload: &Field<'_, '_>) -> Result<Box<[u8]>, ParseError> {
 }
 
 fn properties(fields: &mut Fields<'_>) -> Result<Option<Box<Properties>>, ParseError> {
-    let headers = fields.optional("headers");
-    let reply_to = fields.optional("reply_to");
-    let correlation_id = fields.optional("correlation_id");
-    if headers.is_none() && reply_to.is_none() && correlation_id.is_none() {
-        return Ok(None);
+    let mut properties: Option<Box<Properties>> = None;
+    if let Some(field) = fields.optional("headers") {
+        properties.get_or_insert_default().headers = parse_headers(&field)?;
     }
-    let mut properties = Properties::default();
-    if let Some(field) = headers {
-        properties.headers = parse_headers(&field)?;
+    if let Some(field) = fields.optional("reply_to") {
+        properties.get_or_insert_default().reply_to = Some(field.parsed(QueueName::new)?);
     }
-    if let Some(field) = reply_to {
-        properties.reply_to = Some(field.parsed(QueueName::new)?);
-    }
-    if let Some(field) = correlation_id {
+    if let Some(field) = fields.optional("correlation_id") {
         let text = field.string_of(0..=CORRELATION_ID_BYTES_MAX)?;
-        properties.correlation_id = Some(text.into());
+        properties.get_or_insert_default().correlation_id = Some(text.into());
     }
-    Ok(Some(Box::new(properties)))
+    if let Some(field) = fields.optional("delay_ms") {
+        properties.get_or_insert_default().delay_ms = field.integer(0..=TIME_MS_MAX)?;
+    }
+    if let Some(field) = fields.optional("ttl_ms") {
+        properties.get_or_insert_default().ttl_ms = Some(field.integer(1..=TIME_MS_MAX)?);
+    }
+    if let Some(field) = fields.optional("key") {
+        let text = field.string_of(1..=KEY_BYTES_MAX)?;
+        properties.get_or_insert_default().key = Some(text.into());
+    }
+    if let Some(field) = fields.optional("group") {
+        let text = field.string_of(1..=KEY_BYTES_MAX)?;
+        properties.get_or_insert_default().group = Some(text.into());
+    }
+    Ok(properties)
 }
 
 fn parse_headers(field: &Field<'_, '_>) -> Result<Headers, ParseError> {

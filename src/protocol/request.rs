@@ -37,12 +37,12 @@ pub enum Request {
     Auth(Auth),
     Ping,
     Whoami,
-    Publish { queue: QueueName, messages: Vec<Message>, batch: bool, require: Option<Level> },
+    Publish { to: Destination, messages: Vec<Message>, batch: bool, require: Option<Level> },
     Consume { queue: QueueName, prefetch: u32, auto_ack: bool },
     Cancel { sub: SubscriptionId },
     Pull { queue: QueueName, max: u32, wait_ms: u64, auto_ack: bool },
     Ack { tags: Tags },
-    Nack { tags: Tags, delay_ms: u64 },
+    Nack { tags: Tags, delay_ms: u64, dead_letter: bool, reason: String },
     Extend { tags: Tags, lease_ms: Option<u64> },
     Declare { queue: QueueName, settings: SettingsPatch, update: bool },
     Delete { queue: QueueName, if_empty: bool },
@@ -50,6 +50,20 @@ pub enum Request {
     Info { queue: QueueName },
     List { pattern: Option<Pattern>, after: Option<String>, limit: u32 },
     Peek { queue: QueueName, from_seq: Seq, max: u32 },
+    Move { from: QueueName, to: QueueName, max: u32 },
+    Doctor { queue: QueueName },
+    Bind { pattern: Pattern, queue: QueueName },
+    Unbind { pattern: Pattern, queue: QueueName },
+    Bindings { after: Option<(Pattern, QueueName)>, limit: u32 },
+}
+
+/// Where messages are published to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// One queue.
+    Queue(QueueName),
+    /// Every queue with a binding that matches.
+    Topic(QueueName),
 }
 
 /// A login by password.
@@ -140,6 +154,8 @@ const PULL_MAX: u64 = 10_000;
 const WAIT_MS_MAX: u64 = 60_000;
 const LIST_MAX: u64 = 1_000;
 const PEEK_MAX: u64 = 1_000;
+const MOVE_MAX: u64 = 10_000;
+const REASON_BYTES_MAX: usize = 256;
 
 /// Every request of the protocol.
 const OPS: [&str; 21] = [
@@ -230,10 +246,18 @@ fn request(
         "queue.info" => Request::Info { queue: queue(&mut fields)? },
         "queue.list" => list(&mut fields)?,
         "queue.peek" => peek(&mut fields)?,
-        later => {
-            let text = format!("{later} is not supported yet by this version");
-            return Err(ParseError::bad_request(Some("op".to_owned()), text));
+        "queue.move" => transfer(&mut fields)?,
+        "queue.doctor" => Request::Doctor { queue: queue(&mut fields)? },
+        "topic.bind" => {
+            let (pattern, queue) = binding(&mut fields)?;
+            Request::Bind { pattern, queue }
         }
+        "topic.unbind" => {
+            let (pattern, queue) = binding(&mut fields)?;
+            Request::Unbind { pattern, queue }
+        }
+        "topic.list" => bindings(&mut fields)?,
+        _ => return Err(ParseError::new(ErrorCode::UnknownOp, UNKNOWN_OP)),
     };
     fields.finish()?;
     Ok(request)
@@ -246,24 +270,25 @@ fn names(op: &str) -> Names {
     let own: &'static [&'static [&'static str]] = match op {
         "auth" => &[ALWAYS, &["tenant", "user", "password"]],
         // A single message stands in the request itself.
-        "publish" => &[ALWAYS, &["queue", "require", "messages"], message::FIELDS],
+        "publish" => &[ALWAYS, &["queue", "topic", "require", "messages"], message::FIELDS],
         "consume" => &[ALWAYS, &["queue", "prefetch", "auto_ack"]],
         "cancel" => &[ALWAYS, &["sub"]],
         "pull" => &[ALWAYS, &["queue", "max", "wait_ms", "auto_ack"]],
         "ack" => &[ALWAYS, &["tag", "tags", "up_to"]],
-        "nack" => &[ALWAYS, &["tag", "tags", "up_to", "delay_ms"]],
+        "nack" => &[ALWAYS, &["tag", "tags", "up_to", "delay_ms", "dead_letter", "reason"]],
         "extend" => &[ALWAYS, &["tag", "tags", "up_to", "lease_ms"]],
         "queue.declare" => &[ALWAYS, &["queue", "settings", "update"]],
         "queue.delete" => &[ALWAYS, &["queue", "if_empty"]],
-        "queue.purge" | "queue.info" => &[ALWAYS, &["queue"]],
+        "queue.purge" | "queue.info" | "queue.doctor" => &[ALWAYS, &["queue"]],
+        "queue.move" => &[ALWAYS, &["from", "to", "max"]],
+        "topic.bind" | "topic.unbind" => &[ALWAYS, &["pattern", "queue"]],
+        "topic.list" => &[ALWAYS, &["after", "limit"]],
         "queue.list" => &[ALWAYS, &["pattern", "after", "limit"]],
         "queue.peek" => &[ALWAYS, &["queue", "from_seq", "max"]],
         _ => &[ALWAYS],
     };
     let later: &'static [&'static [&'static str]] = match op {
         "auth" => &[&["token", "certificate", "resume", "want_resume"]],
-        "publish" => &[&["topic"], message::LATER],
-        "nack" => &[&["dead_letter", "reason"]],
         _ => &[],
     };
     Names { own, later }
@@ -287,6 +312,13 @@ fn password(field: &Field<'_, '_>) -> Result<Password, ParseError> {
 
 fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseError> {
     let queue = fields.optional("queue").map(|field| field.parsed(QueueName::new)).transpose()?;
+    let topic = match fields.optional("topic") {
+        Some(field) if queue.is_some() => {
+            return Err(field.refuse("stands beside queue; give one of the two"));
+        }
+        Some(field) => Some(field.parsed(QueueName::new)?),
+        None => None,
+    };
     let require = match fields.optional("require") {
         Some(field) => Some(Level::from_name(&field.string()?).ok_or_else(|| {
             field.refuse("must be \"memory\", \"os\", \"disk\" or \"replicated\"")
@@ -303,9 +335,13 @@ fn publish(mut fields: Fields<'_>, limits: &Limits) -> Result<Request, ParseErro
         return Err(field.refuse("stands beside messages; give one of the two"));
     }
     // Behind all values: what is missing is told after what is wrong.
-    let queue = queue.ok_or_else(|| fields.missing("queue", "is missing"))?;
+    let to = match (queue, topic) {
+        (Some(queue), _) => Destination::Queue(queue),
+        (None, Some(topic)) => Destination::Topic(topic),
+        (None, None) => return Err(fields.missing("queue", "is missing; give it or topic")),
+    };
     fields.finish()?;
-    Ok(Request::Publish { queue, messages, batch, require })
+    Ok(Request::Publish { to, messages, batch, require })
 }
 
 fn messages(list: &Field<'_, '_>, limits: &Limits) -> Result<Vec<Message>, ParseError> {
@@ -318,7 +354,7 @@ fn messages(list: &Field<'_, '_>, limits: &Limits) -> Result<Vec<Message>, Parse
         let entries = json::object(element).ok_or_else(|| {
             ParseError::bad_request(Some(format!("messages[{index}]")), "must be an object")
         })?;
-        let names = Names { own: &[message::FIELDS], later: &[message::LATER] };
+        let names = Names { own: &[message::FIELDS], later: &[] };
         let mut fields = Fields::new(entries, place, names);
         messages.push(message::parse(&mut fields, limits)?);
         fields.finish()?;
@@ -350,7 +386,59 @@ fn pull(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
 
 fn nack(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
     let delay_ms = integer(fields, "delay_ms", 0..=TIME_MS_MAX, 0)?;
-    Ok(Request::Nack { tags: tags(fields)?, delay_ms })
+    let dead_letter = match fields.optional("dead_letter") {
+        Some(field) => {
+            let dead_letter = field.boolean()?;
+            if dead_letter && delay_ms > 0 {
+                return Err(field.refuse("stands beside delay_ms; give one of the two"));
+            }
+            dead_letter
+        }
+        None => false,
+    };
+    let reason = match fields.optional("reason") {
+        Some(field) => {
+            let reason = field.string_of(0..=REASON_BYTES_MAX)?.into_owned();
+            if !dead_letter {
+                return Err(field.refuse("is kept with a dead letter alone; give dead_letter too"));
+            }
+            reason
+        }
+        None => String::new(),
+    };
+    Ok(Request::Nack { tags: tags(fields)?, delay_ms, dead_letter, reason })
+}
+
+fn transfer(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let max = narrow(integer(fields, "max", 1..=MOVE_MAX, MOVE_MAX)?);
+    let from = fields.required("from")?.parsed(QueueName::new)?;
+    let to = match fields.required("to")? {
+        field if field.parsed(QueueName::new)? == from => {
+            return Err(field.refuse("is the queue that is moved from; name another one"));
+        }
+        field => field.parsed(QueueName::new)?,
+    };
+    Ok(Request::Move { from, to, max })
+}
+
+fn binding(fields: &mut Fields<'_>) -> Result<(Pattern, QueueName), ParseError> {
+    let pattern = fields.required("pattern")?.parsed(Pattern::new)?;
+    Ok((pattern, queue(fields)?))
+}
+
+fn bindings(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
+    let after = match fields.optional("after") {
+        Some(field) => {
+            let names = Names { own: &[&["pattern", "queue"]], later: &[] };
+            let mut after = Fields::new(field.object()?, Place::In("after"), names);
+            let binding = binding(&mut after)?;
+            after.finish()?;
+            Some(binding)
+        }
+        None => None,
+    };
+    let limit = narrow(integer(fields, "limit", 1..=LIST_MAX, 100)?);
+    Ok(Request::Bindings { after, limit })
 }
 
 fn extend(fields: &mut Fields<'_>) -> Result<Request, ParseError> {

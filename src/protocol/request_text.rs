@@ -160,6 +160,7 @@ mod tests {
         let body = Message {
             content: Content::Body("{\"a\": 1}".into()),
             properties: None,
+            priority: None,
             published_at: 0,
         };
         for messages in [vec![message.clone()], vec![message, body]] {

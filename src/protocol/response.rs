@@ -81,9 +81,12 @@ fn delivered_fields(out: &mut Vec<u8>, delivered: Delivered<'_>) {
     number_field(out, "attempt", u64::from(attempt));
     number_field(out, "published_at", message.published_at);
     message_fields(out, message);
+    if let Some(topic) = message.properties.as_ref().and_then(|p| p.topic.as_ref()) {
+        string_field(out, "topic", topic.as_str());
+    }
 }
 
-/// What a message is published and delivered with, a comma before each field.
+/// What a message is both published and delivered with, a comma before each field.
 pub(super) fn message_fields(out: &mut Vec<u8>, message: &Message) {
     match &message.content {
         Content::Payload(bytes) => {
@@ -96,6 +99,9 @@ pub(super) fn message_fields(out: &mut Vec<u8>, message: &Message) {
             field_name(out, "body");
             out.extend_from_slice(text.as_bytes());
         }
+    }
+    if let Some(priority) = message.priority {
+        number_field(out, "priority", u64::from(priority.number()));
     }
     let Some(properties) = &message.properties else { return };
     if !properties.headers.is_empty() {
@@ -111,8 +117,15 @@ pub(super) fn message_fields(out: &mut Vec<u8>, message: &Message) {
     if let Some(reply_to) = &properties.reply_to {
         string_field(out, "reply_to", reply_to.as_str());
     }
-    if let Some(correlation_id) = &properties.correlation_id {
-        string_field(out, "correlation_id", correlation_id);
+    let texts = [
+        ("correlation_id", &properties.correlation_id),
+        ("key", &properties.key),
+        ("group", &properties.group),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            string_field(out, name, text);
+        }
     }
 }
 
@@ -225,13 +238,8 @@ fn error_details(out: &mut Vec<u8>, details: &Details<'_>) {
 
 /// A queue's settings, with the defaults of those that come with later work.
 pub fn settings(out: &mut Vec<u8>, settings: &QueueSettings) {
-    out.push(b'{');
-    let known = serde_json::to_vec(settings).expect("settings have nothing that JSON lacks");
-    out.extend_from_slice(&known[1..known.len() - 1]);
-    out.extend_from_slice(
-        b",\"max_attempts\":null,\"dead_letter\":null,\"ttl_ms\":null,\"dedup_window_ms\":0,\
-          \"expires_ms\":null,\"exclusive\":false}",
-    );
+    let text = serde_json::to_vec(settings).expect("settings have nothing that JSON lacks");
+    out.extend_from_slice(&text);
 }
 
 /// `,"name":number`.
@@ -325,7 +333,7 @@ mod tests {
     fn an_event_has_the_documented_shape() {
         let queue = QueueName::new("orders").unwrap();
         let content = Content::Payload(b"hi".as_slice().into());
-        let plain = Message { content, properties: None, published_at: 1_763_877_600_000 };
+        let plain = Message { content, properties: None, priority: None, published_at: 1_763_877_600_000 };
         let mut out = Vec::new();
         let hand = Some((Tag(5), 77));
         let delivered =

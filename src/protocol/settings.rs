@@ -1,6 +1,6 @@
 //! The `settings` of a `queue.declare`.
 
-use super::fields::{Field, Fields, Names, Place, not_yet};
+use super::fields::{Field, Fields, Names, Place};
 use super::json;
 use super::request::ParseError;
 use crate::types::{LEASE_MS_MAX, Overflow, QueueName, SettingsPatch, Storage};
@@ -47,42 +47,44 @@ pub(super) fn parse(field: &Field<'_, '_>) -> Result<SettingsPatch, ParseError> 
     if let Some(field) = fields.optional("overflow") {
         settings.overflow = Some(match &*field.string()? {
             "reject" => Overflow::Reject,
-            "drop_oldest" => return Err(not_yet(place(&field), "overflow \"drop_oldest\"")),
-            _ => return Err(field.refuse("must be \"reject\"")),
+            "drop_oldest" => Overflow::DropOldest,
+            _ => return Err(field.refuse("must be \"reject\" or \"drop_oldest\"")),
         });
     }
     if let Some(field) = fields.optional("ack_timeout_ms") {
         settings.ack_timeout_ms = Some(field.integer(1..=LEASE_MS_MAX)?);
     }
-    parse_later(&mut fields)?;
+    parse_ends(&mut fields, &mut settings)?;
     fields.finish()?;
     Ok(settings)
 }
 
-/// Settings of later work: their defaults are what every queue has, so these can be named.
-fn parse_later(fields: &mut Fields<'_>) -> Result<(), ParseError> {
+/// How messages, keys and the queue itself end.
+fn parse_ends(fields: &mut Fields<'_>, settings: &mut SettingsPatch) -> Result<(), ParseError> {
     if let Some(field) = fields.optional("max_attempts") {
-        refuse_unless_null(&field, |field| count(field).map(drop))?;
+        settings.max_attempts = Some(count(&field)?);
     }
     if let Some(field) = fields.optional("dead_letter") {
-        refuse_unless_null(&field, |field| field.parsed(QueueName::new).map(drop))?;
+        let named = (!field.is_null()).then(|| field.parsed(QueueName::new)).transpose()?;
+        settings.dead_letter = Some(named);
     }
-    for name in ["ttl_ms", "expires_ms"] {
-        if let Some(field) = fields.optional(name) {
-            refuse_unless_null(&field, |field| field.integer(1..=TIME_MS_MAX).map(drop))?;
-        }
+    if let Some(field) = fields.optional("ttl_ms") {
+        settings.ttl_ms = Some(time(&field)?);
     }
-    if let Some(field) = fields.optional("dedup_window_ms")
-        && field.integer(0..=DEDUP_WINDOW_MS_MAX)? != 0
-    {
-        return Err(later(&field));
+    if let Some(field) = fields.optional("dedup_window_ms") {
+        settings.dedup_window_ms = Some(field.integer(0..=DEDUP_WINDOW_MS_MAX)?);
     }
-    if let Some(field) = fields.optional("exclusive")
-        && field.boolean()?
-    {
-        return Err(later(&field));
+    if let Some(field) = fields.optional("expires_ms") {
+        settings.expires_ms = Some(time(&field)?);
+    }
+    if let Some(field) = fields.optional("exclusive") {
+        settings.exclusive = Some(field.boolean()?);
     }
     Ok(())
+}
+
+fn time(field: &Field<'_, '_>) -> Result<Option<u64>, ParseError> {
+    if field.is_null() { Ok(None) } else { field.integer(1..=TIME_MS_MAX).map(Some) }
 }
 
 fn count(field: &Field<'_, '_>) -> Result<Option<u64>, ParseError> {
@@ -93,23 +95,4 @@ fn count(field: &Field<'_, '_>) -> Result<Option<u64>, ParseError> {
         .filter(|number| *number >= 1)
         .map(Some)
         .ok_or_else(|| field.refuse("must be an integer of at least 1, or null"))
-}
-
-fn refuse_unless_null(
-    field: &Field<'_, '_>,
-    check: impl FnOnce(&Field<'_, '_>) -> Result<(), ParseError>,
-) -> Result<(), ParseError> {
-    if field.is_null() {
-        return Ok(());
-    }
-    check(field)?;
-    Err(later(field))
-}
-
-fn later(field: &Field<'_, '_>) -> ParseError {
-    not_yet(place(field), field.name)
-}
-
-fn place(field: &Field<'_, '_>) -> Option<String> {
-    Some(format!("settings.{}", field.name))
 }

@@ -95,6 +95,13 @@ impl Grants {
         })
     }
 
+    /// Whether one grant allows `action` on every name that `pattern` matches.
+    pub fn cover(&self, action: Action, pattern: &Pattern) -> bool {
+        self.0.iter().any(|grant| {
+            (grant.action == action || grant.action == Action::All) && grant.pattern.covers(pattern)
+        })
+    }
+
     /// Whether any grant at all speaks of `name`: what makes a queue visible to its user.
     pub fn mention(&self, name: &str) -> bool {
         self.0.iter().any(|grant| grant.pattern.matches(name))

@@ -15,6 +15,12 @@ pub enum Quota {
     Subscriptions,
     /// Waiting pulls of one connection.
     Pulls,
+    /// Bindings of the tenant.
+    Bindings,
+    /// Copies that one publish makes.
+    Copies,
+    /// Keys that one queue remembers.
+    Keys,
 }
 
 impl Quota {
@@ -27,6 +33,9 @@ impl Quota {
             Quota::Connections => "connections",
             Quota::Subscriptions => "subscriptions",
             Quota::Pulls => "pulls",
+            Quota::Bindings => "bindings",
+            Quota::Copies => "copies",
+            Quota::Keys => "keys",
         }
     }
 
@@ -56,6 +65,16 @@ impl Quota {
             Quota::Pulls => {
                 "this connection has as many waiting pulls as it may; wait for some, or open \
                  another connection"
+            }
+            Quota::Bindings => {
+                "the tenant has 100,000 bindings, which is as many as it may; unbind some"
+            }
+            Quota::Copies => {
+                "one publish makes at most 100,000 copies; send fewer messages at a time"
+            }
+            Quota::Keys => {
+                "the queue remembers 1,000,000 keys, which is as many as it may; wait for some to \
+                 leave its dedup_window_ms, or make that shorter"
             }
         }
     }

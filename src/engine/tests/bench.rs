@@ -26,7 +26,7 @@ pub(super) fn name(text: &str) -> QueueName {
 
 pub(super) fn message(text: &str) -> Message {
     let content = Content::Payload(text.as_bytes().into());
-    Message { content, properties: None, published_at: 0 }
+    Message { content, properties: None, priority: None, published_at: 0 }
 }
 
 pub(super) fn text(message: &Message) -> String {

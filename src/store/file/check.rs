@@ -183,6 +183,7 @@ fn check_queue(
         let load = Load {
             ticket: LoadTicket(0),
             queue,
+            priority: None,
             from_seq: from,
             to_seq: next_seq,
             messages_max: 4_096,

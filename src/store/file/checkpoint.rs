@@ -4,14 +4,16 @@
 //! ```text
 //! checkpoint  magic "gmqchkp1" | format u32 | body | crc u32
 //! table       magic "gmqtabl1" | format u32 | file u64 | runs | crc u32
-//! a run       tenant u128 | queue u64 | first u64 | span u32 | place u32 × span
+//! a run       tenant u128 | queue u64 | first u64 | span u32 | priority u8 | marks u32
+//!             | place u32 × span | bytes of marks
+//! (format 1)  tenant u128 | queue u64 | first u64 | span u32 | place u32 × span
 //! ```
 
 use super::codec::{Damaged, Reader, checksum, put_bytes, put_number, put_numbers};
 use super::frame::FORMAT;
-use super::index::{FileNumber, FileState, Index, QueueState, TenantState};
-use super::run::{Places, Run};
-use crate::types::{Fence, Lsn, QueueId, Seq, TenantId};
+use super::index::{FileNumber, FileState, Index, QueueState, RunId, TenantState};
+use super::run::{Marks, Places, Run};
+use crate::types::{Fence, Lsn, Priority, QueueId, Seq, TenantId};
 
 const CHECKPOINT_MAGIC: [u8; 8] = *b"gmqchkp1";
 const TABLE_MAGIC: [u8; 8] = *b"gmqtabl1";
@@ -61,14 +63,27 @@ fn put_queue(out: &mut Vec<u8>, id: QueueId, queue: &QueueState) {
     for (seq, (attempt, until)) in &queue.returned {
         put_numbers(out, [seq.0, u64::from(*attempt), *until]);
     }
-    let sealed = queue.runs.iter().filter_map(|((_, file), run)| match run.places() {
-        Places::Table(at) => Some((*file, run, *at)),
-        Places::Here(_) => None,
+    put_number(out, queue.rejected.len() as u64);
+    for (seq, detail) in &queue.rejected {
+        put_number(out, seq.0);
+        put_bytes(out, detail.as_bytes());
+    }
+    put_number(out, queue.keys.len() as u64);
+    for (key, seq, at) in &queue.keys {
+        put_bytes(out, key.as_bytes());
+        put_numbers(out, [seq.0, *at]);
+    }
+    put_number(out, queue.bindings.len() as u64);
+    queue.bindings.iter().for_each(|pattern| put_bytes(out, pattern.as_str().as_bytes()));
+    let sealed = queue.runs.iter().filter_map(|(key, run)| match (run.places(), run.marks()) {
+        (Places::Table(at), Marks::Table(marks)) => Some((*key, run, *at, *marks)),
+        _ => None,
     });
     let sealed: Vec<_> = sealed.collect();
     put_number(out, sealed.len() as u64);
-    for (file, run, at) in sealed {
+    for ((priority, _, file), run, at, marks) in sealed {
         put_numbers(out, [file, run.first().0, run.span(), run.bytes(), at, run.live()]);
+        put_numbers(out, [u64::from(priority.number()), u64::from(marks)]);
         if run.live() < run.span() {
             run.alive().iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
         }
@@ -94,7 +109,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Index, FileNumber), Unusable> {
         index.files.insert(file, FileState { end, ..FileState::default() });
     }
     for _ in 0..reader.number()? {
-        let (tenant, state) = tenant(&mut reader, &mut index.files)?;
+        let (tenant, state) = tenant(&mut reader, format, &mut index.files)?;
         index.tenants.insert(tenant, state);
     }
     Ok((index, position))
@@ -102,19 +117,27 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Index, FileNumber), Unusable> {
 
 type Files = std::collections::BTreeMap<FileNumber, FileState>;
 
-fn tenant(reader: &mut Reader<'_>, files: &mut Files) -> Result<(TenantId, TenantState), Damaged> {
+fn tenant(
+    reader: &mut Reader<'_>,
+    format: u32,
+    files: &mut Files,
+) -> Result<(TenantId, TenantState), Damaged> {
     let id = reader.u128()?;
     let [lsn, fence, queue_id_max] = reader.numbers()?;
     let (lsn, fence, queue_id_max) = (Lsn(lsn), Fence(fence), QueueId(queue_id_max));
     let mut state = TenantState { lsn, fence, queue_id_max, ..TenantState::default() };
     for _ in 0..reader.number()? {
         let id = QueueId(reader.number()?);
-        state.queues.insert(id, queue(reader, files)?);
+        state.queues.insert(id, queue(reader, format, files)?);
     }
     Ok((TenantId(id), state))
 }
 
-fn queue(reader: &mut Reader<'_>, files: &mut Files) -> Result<QueueState, Damaged> {
+fn queue(
+    reader: &mut Reader<'_>,
+    format: u32,
+    files: &mut Files,
+) -> Result<QueueState, Damaged> {
     let (name, settings) = (reader.name()?, reader.settings()?);
     let [next_seq, returned] = reader.numbers()?;
     let mut queue = QueueState::restored(name, settings, Seq(next_seq));
@@ -123,24 +146,49 @@ fn queue(reader: &mut Reader<'_>, files: &mut Files) -> Result<QueueState, Damag
         let attempt = u32::try_from(attempt).map_err(|_| Damaged)?;
         queue.returned.insert(Seq(seq), (attempt, until));
     }
+    if format > 1 {
+        recent(reader, &mut queue)?;
+    }
     for _ in 0..reader.number()? {
         let [file, first, span, bytes, at, live] = reader.numbers()?;
+        let (priority, marks) = if format > 1 { class(reader)? } else { Default::default() };
         let mut alive = Vec::new();
         for word in 0..span.div_ceil(64) {
             let left = span - 64 * word;
             let all = if left < 64 { (1 << left) - 1 } else { u64::MAX };
             alive.push(if live < span { reader.u64()? } else { all });
         }
-        let run = Run::restored(Seq(first), span, alive, bytes, at);
-        queue.messages += run.live();
-        queue.bytes += bytes;
-        queue.span_max = queue.span_max.max(span);
+        let run = Run::restored(Seq(first), span, alive, bytes, at, marks);
         let state = files.entry(file).or_default();
         state.messages += run.live();
         state.bytes += bytes;
-        queue.runs.insert((Seq(first), file), run);
+        queue.restore((priority, Seq(first), file), run);
     }
     Ok(queue)
+}
+
+/// What format 1 did not have.
+fn recent(reader: &mut Reader<'_>, queue: &mut QueueState) -> Result<(), Damaged> {
+    for _ in 0..reader.number()? {
+        let seq = Seq(reader.number()?);
+        queue.rejected.insert(seq, reader.text()?.into());
+    }
+    for _ in 0..reader.number()? {
+        let key = reader.text()?.into();
+        let [seq, at] = reader.numbers()?;
+        queue.keys.push_back((key, Seq(seq), at));
+    }
+    for _ in 0..reader.number()? {
+        queue.bindings.insert(reader.pattern()?);
+    }
+    Ok(())
+}
+
+/// A run's priority, and the bytes of its marks.
+fn class(reader: &mut Reader<'_>) -> Result<(Priority, u32), Damaged> {
+    let [priority, marks] = reader.numbers()?;
+    let marks = u32::try_from(marks).map_err(|_| Damaged)?;
+    Ok((Priority::new(priority).ok_or(Damaged)?, marks))
 }
 
 /// Seals a file: its table, which the runs refer to from now on.
@@ -149,13 +197,16 @@ pub(super) fn seal(index: &mut Index, file: FileNumber) -> Vec<u8> {
     out.extend_from_slice(&TABLE_MAGIC);
     out.extend_from_slice(&FORMAT.to_le_bytes());
     out.extend_from_slice(&file.to_le_bytes());
-    index.seal(file, |tenant, queue, run, places| {
-        out.extend_from_slice(&tenant.0.to_le_bytes());
-        out.extend_from_slice(&queue.0.to_le_bytes());
+    index.seal(file, |id, run, places, marks| {
+        out.extend_from_slice(&id.tenant.0.to_le_bytes());
+        out.extend_from_slice(&id.queue.0.to_le_bytes());
         out.extend_from_slice(&run.first().0.to_le_bytes());
         out.extend_from_slice(&(run.span() as u32).to_le_bytes());
+        out.push(id.priority.number());
+        out.extend_from_slice(&(marks.len() as u32).to_le_bytes());
         let at = out.len() as u64;
         places.iter().for_each(|place| out.extend_from_slice(&place.to_le_bytes()));
+        out.extend_from_slice(marks);
         at
     });
     let crc = checksum(0, &[&out]);
@@ -168,15 +219,21 @@ pub(super) fn place_in(table: &[u8], at: usize) -> Result<u32, Damaged> {
     Reader::new(table.get(at..).ok_or(Damaged)?).u32()
 }
 
+/// The marks of a run whose places stand at `at` in a sound table.
+pub(super) fn marks_in<'a>(table: &'a [u8], at: u64, run: &Run) -> Result<&'a [u8], Damaged> {
+    let Marks::Table(length) = run.marks() else { return Err(Damaged) };
+    let start = usize::try_from(at + 4 * run.span()).map_err(|_| Damaged)?;
+    let mut reader = Reader::new(table.get(start..).ok_or(Damaged)?);
+    reader.take(*length as usize)
+}
+
 /// The runs that a file's table names.
-pub(super) fn runs_of(
-    table: &[u8],
-    file: FileNumber,
-) -> Result<Vec<(TenantId, QueueId, Seq)>, Damaged> {
+pub(super) fn runs_of(table: &[u8], file: FileNumber) -> Result<Vec<RunId>, Damaged> {
     let (content, crc) = table.split_last_chunk::<4>().ok_or(Damaged)?;
     let mut reader = Reader::new(content);
     let magic = reader.take(TABLE_MAGIC.len())?;
-    let right = reader.u32()? <= FORMAT && reader.u64()? == file;
+    let format = reader.u32()?;
+    let right = format <= FORMAT && reader.u64()? == file;
     if !right || magic != TABLE_MAGIC || checksum(0, &[content]).to_le_bytes() != *crc {
         return Err(Damaged);
     }
@@ -185,8 +242,14 @@ pub(super) fn runs_of(
         let tenant = TenantId(reader.u128()?);
         let (queue, first) = (QueueId(reader.u64()?), Seq(reader.u64()?));
         let span = reader.u32()? as usize;
+        let (mut priority, mut marks) = (Priority::default(), 0);
+        if format > 1 {
+            priority = Priority::new(u64::from(reader.byte()?)).ok_or(Damaged)?;
+            marks = reader.u32()? as usize;
+        }
         reader.take(4 * span)?;
-        runs.push((tenant, queue, first));
+        reader.take(marks)?;
+        runs.push(RunId { tenant, queue, priority, first });
     }
     Ok(runs)
 }

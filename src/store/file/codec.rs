@@ -7,7 +7,8 @@
 
 use crate::engine::Record;
 use crate::types::{
-    Content, Fence, Message, Properties, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs,
+    Content, Fence, Message, Pattern, Priority, Properties, QueueId, QueueName, QueueSettings, Seq,
+    TenantId, WallMs,
 };
 
 /// Bytes that are not what was written there.
@@ -21,12 +22,39 @@ pub(super) enum Entry {
     Created { queue: QueueId, name: QueueName, settings: QueueSettings },
     Changed { queue: QueueId, settings: QueueSettings },
     Deleted { queue: QueueId },
-    Published { queue: QueueId, seq: Seq, bytes: u64 },
+    Published { queue: QueueId, seq: Seq, bytes: u64, published_at: WallMs, traits: Traits },
     Removed { queue: QueueId, seq: Seq, bytes: u64 },
     Delayed { queue: QueueId, seq: Seq, until: WallMs, attempt: u32 },
     Purged { queue: QueueId, except: Vec<(Seq, u64)> },
     SeqReserved { queue: QueueId, up_to: Seq },
     FenceReserved { up_to: Fence },
+    Rejected { queue: QueueId, seq: Seq, attempt: u32, detail: Box<str> },
+    Bound { queue: QueueId, pattern: Pattern },
+    Unbound { queue: QueueId, pattern: Pattern },
+}
+
+/// What the index must know of a message besides its place and size.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Traits {
+    pub(super) priority: Priority,
+    pub(super) key: Option<Box<str>>,
+    pub(super) mark: Mark,
+}
+
+/// What the engine must know of a message after a restart without reading it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Mark {
+    /// Not delivered before; 0: at once.
+    pub(super) not_before: WallMs,
+    pub(super) expires_at: Option<WallMs>,
+    pub(super) group: Option<Box<str>>,
+}
+
+impl Mark {
+    /// Whether there is nothing to know.
+    pub(super) fn is_empty(&self) -> bool {
+        self.not_before == 0 && self.expires_at.is_none() && self.group.is_none()
+    }
 }
 
 const CREATED: u8 = 1;
@@ -38,17 +66,28 @@ const DELAYED: u8 = 6;
 const PURGED: u8 = 7;
 const SEQ_RESERVED: u8 = 8;
 const FENCE_RESERVED: u8 = 9;
+const REJECTED: u8 = 10;
+const BOUND: u8 = 11;
+const UNBOUND: u8 = 12;
 
 const CRC_BYTES: usize = 4;
 
 /// What a record takes beyond the bytes that [`Message::size`] counts, about. Unit: bytes.
 pub(super) const RECORD_BYTES: u64 = 24;
 
-/// Bytes of a message's properties that are there, as flags.
+/// What a message has, as flags. The last one says that there is a second byte of flags.
 const IS_BODY: u8 = 1;
 const HAS_PROPERTIES: u8 = 2;
 const HAS_REPLY_TO: u8 = 4;
 const HAS_CORRELATION_ID: u8 = 8;
+const HAS_PRIORITY: u8 = 16;
+const HAS_TOPIC: u8 = 32;
+const HAS_MORE: u8 = 64;
+/// The second byte of flags.
+const HAS_DELAY: u8 = 1;
+const HAS_TTL: u8 = 2;
+const HAS_GROUP: u8 = 4;
+const HAS_KEY: u8 = 8;
 
 /// A checksum over `parts`, one after the other.
 pub(super) fn checksum(salt: u32, parts: &[&[u8]]) -> u32 {
@@ -94,6 +133,18 @@ pub(super) fn put_record(out: &mut Vec<u8>, salt: u32, record: &Record) {
         Record::FenceReserved { up_to } => put(out, salt, FENCE_RESERVED, |out| {
             put_number(out, up_to.0);
         }),
+        Record::Rejected { queue, seq, attempt, detail } => put(out, salt, REJECTED, |out| {
+            put_numbers(out, [queue.0, seq.0, u64::from(*attempt)]);
+            put_bytes(out, detail.as_bytes());
+        }),
+        Record::Bound { queue, pattern } => put(out, salt, BOUND, |out| {
+            put_number(out, queue.0);
+            put_bytes(out, pattern.as_str().as_bytes());
+        }),
+        Record::Unbound { queue, pattern } => put(out, salt, UNBOUND, |out| {
+            put_number(out, queue.0);
+            put_bytes(out, pattern.as_str().as_bytes());
+        }),
     }
 }
 
@@ -104,13 +155,20 @@ fn put_message(out: &mut Vec<u8>, salt: u32, queue: QueueId, seq: Seq, message: 
             Content::Payload(bytes) => (0, &bytes[..]),
             Content::Body(text) => (IS_BODY, text.as_bytes()),
         };
+        let has_priority = message.priority.map_or(0, |_| HAS_PRIORITY);
         let Some(properties) = &message.properties else {
-            out.push(is_body);
+            out.push(is_body | has_priority);
+            out.extend(message.priority.map(Priority::number));
             return put_bytes(out, content);
         };
         let reply_to = properties.reply_to.as_ref().map_or(0, |_| HAS_REPLY_TO);
         let correlation_id = properties.correlation_id.as_ref().map_or(0, |_| HAS_CORRELATION_ID);
-        out.push(is_body | HAS_PROPERTIES | reply_to | correlation_id);
+        let topic = properties.topic.as_ref().map_or(0, |_| HAS_TOPIC);
+        let more = if more_flags(properties) == 0 { 0 } else { HAS_MORE };
+        let has = is_body | has_priority | reply_to | correlation_id | topic | more;
+        out.push(has | HAS_PROPERTIES);
+        out.extend(message.priority.map(Priority::number));
+        put_more(out, properties);
         put_bytes(out, content);
         put_number(out, properties.headers.len() as u64);
         for (name, value) in &properties.headers {
@@ -119,8 +177,38 @@ fn put_message(out: &mut Vec<u8>, salt: u32, queue: QueueId, seq: Seq, message: 
         }
         let reply_to = properties.reply_to.as_ref().map(QueueName::as_str);
         let correlation_id = properties.correlation_id.as_deref();
-        reply_to.into_iter().chain(correlation_id).for_each(|text| put_bytes(out, text.as_bytes()));
+        let topic = properties.topic.as_ref().map(QueueName::as_str);
+        let texts = [reply_to, correlation_id, topic];
+        texts.into_iter().flatten().for_each(|text| put_bytes(out, text.as_bytes()));
     });
+}
+
+fn more_flags(properties: &Properties) -> u8 {
+    let flag = |there, flag| if there { flag } else { 0 };
+    flag(properties.delay_ms > 0, HAS_DELAY)
+        | flag(properties.ttl_ms.is_some(), HAS_TTL)
+        | flag(properties.group.is_some(), HAS_GROUP)
+        | flag(properties.key.is_some(), HAS_KEY)
+}
+
+/// What the index needs, so that it stands before the content.
+fn put_more(out: &mut Vec<u8>, properties: &Properties) {
+    let flags = more_flags(properties);
+    if flags == 0 {
+        return;
+    }
+    out.push(flags);
+    let delay = (properties.delay_ms > 0).then_some(properties.delay_ms);
+    delay.into_iter().chain(properties.ttl_ms).for_each(|number| put_number(out, number));
+    let texts = [&properties.group, &properties.key];
+    texts.into_iter().flatten().for_each(|text| put_bytes(out, text.as_bytes()));
+}
+
+/// Appends a mark, for [`Reader::mark`].
+pub(super) fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
+    let Mark { not_before, expires_at, group } = mark;
+    put_numbers(out, [*not_before, expires_at.unwrap_or(0)]);
+    put_bytes(out, group.as_deref().unwrap_or("").as_bytes());
 }
 
 /// Appends a record with these fields.
@@ -303,8 +391,11 @@ impl<'a> Reader<'a> {
             CHANGED => Entry::Changed { queue, settings: self.settings()? },
             DELETED => Entry::Deleted { queue },
             PUBLISHED => {
-                let [seq, bytes] = self.numbers()?;
-                Entry::Published { queue, seq: Seq(seq), bytes }
+                let [seq, bytes, published_at] = self.numbers()?;
+                let flags = self.byte()?;
+                let (priority, more) = (self.priority(flags)?, self.more(flags)?);
+                let traits = more.traits(priority, published_at);
+                Entry::Published { queue, seq: Seq(seq), bytes, published_at, traits }
             }
             REMOVED => {
                 let [seq, bytes] = self.numbers()?;
@@ -325,6 +416,13 @@ impl<'a> Reader<'a> {
                 Entry::Purged { queue, except }
             }
             SEQ_RESERVED => Entry::SeqReserved { queue, up_to: Seq(self.number()?) },
+            REJECTED => {
+                let [seq, attempt] = self.numbers()?;
+                let attempt = u32::try_from(attempt).map_err(|_| Damaged)?;
+                Entry::Rejected { queue, seq: Seq(seq), attempt, detail: self.text()?.into() }
+            }
+            BOUND => Entry::Bound { queue, pattern: self.pattern()? },
+            UNBOUND => Entry::Unbound { queue, pattern: self.pattern()? },
             _ => return Err(Damaged),
         })
     }
@@ -337,20 +435,64 @@ impl<'a> Reader<'a> {
         }
         let [queue, seq, _bytes, published_at] = fields.numbers()?;
         let flags = fields.byte()?;
+        let priority = fields.priority(flags)?;
+        let more = fields.more(flags)?;
         let content = match flags & IS_BODY {
             0 => Content::Payload(fields.bytes()?.into()),
             _ => Content::Body(fields.text()?.into()),
         };
         let properties = match flags & HAS_PROPERTIES {
             0 => None,
-            _ => Some(Box::new(fields.properties(flags)?)),
+            _ => Some(Box::new(fields.properties(flags, more)?)),
         };
-        let message = Message { content, properties, published_at };
+        let message = Message { content, properties, priority, published_at };
         if fields.left() == 0 { Ok((QueueId(queue), Seq(seq), message)) } else { Err(Damaged) }
     }
 
-    fn properties(&mut self, flags: u8) -> Result<Properties, Damaged> {
-        let mut properties = Properties::default();
+    fn priority(&mut self, flags: u8) -> Result<Option<Priority>, Damaged> {
+        match flags & HAS_PRIORITY {
+            0 => Ok(None),
+            _ => Priority::new(u64::from(self.byte()?)).map(Some).ok_or(Damaged),
+        }
+    }
+
+    fn more(&mut self, flags: u8) -> Result<More<'a>, Damaged> {
+        let mut more = More::default();
+        let flags = if flags & HAS_MORE == 0 { 0 } else { self.byte()? };
+        if flags & HAS_DELAY != 0 {
+            more.delay_ms = self.number()?;
+        }
+        if flags & HAS_TTL != 0 {
+            more.ttl_ms = Some(self.number()?);
+        }
+        if flags & HAS_GROUP != 0 {
+            more.group = Some(self.text()?);
+        }
+        if flags & HAS_KEY != 0 {
+            more.key = Some(self.text()?);
+        }
+        Ok(more)
+    }
+
+    pub(super) fn mark(&mut self) -> Result<Mark, Damaged> {
+        let [not_before, expires_at] = self.numbers()?;
+        let group = Some(self.text()?).filter(|group| !group.is_empty());
+        let expires_at = Some(expires_at).filter(|at| *at > 0);
+        Ok(Mark { not_before, expires_at, group: group.map(Into::into) })
+    }
+
+    pub(super) fn pattern(&mut self) -> Result<Pattern, Damaged> {
+        Pattern::new(self.text()?).map_err(|_| Damaged)
+    }
+
+    fn properties(&mut self, flags: u8, more: More<'_>) -> Result<Properties, Damaged> {
+        let mut properties = Properties {
+            delay_ms: more.delay_ms,
+            ttl_ms: more.ttl_ms,
+            group: more.group.map(Into::into),
+            key: more.key.map(Into::into),
+            ..Properties::default()
+        };
         for _ in 0..self.number()? {
             properties.headers.push((self.text()?.into(), self.text()?.into()));
         }
@@ -360,6 +502,28 @@ impl<'a> Reader<'a> {
         if flags & HAS_CORRELATION_ID != 0 {
             properties.correlation_id = Some(self.text()?.into());
         }
+        if flags & HAS_TOPIC != 0 {
+            properties.topic = Some(self.name()?);
+        }
         Ok(properties)
+    }
+}
+
+/// What stands before the content.
+#[derive(Debug, Default, Clone, Copy)]
+struct More<'a> {
+    delay_ms: u64,
+    ttl_ms: Option<u64>,
+    group: Option<&'a str>,
+    key: Option<&'a str>,
+}
+
+impl More<'_> {
+    fn traits(self, priority: Option<Priority>, published_at: WallMs) -> Traits {
+        let after = |ms: u64| published_at.saturating_add(ms);
+        let not_before = if self.delay_ms > 0 { after(self.delay_ms) } else { 0 };
+        let (expires_at, group) = (self.ttl_ms.map(after), self.group.map(Into::into));
+        let mark = Mark { not_before, expires_at, group };
+        Traits { priority: priority.unwrap_or_default(), key: self.key.map(Into::into), mark }
     }
 }

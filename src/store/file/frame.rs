@@ -13,8 +13,9 @@
 use super::codec::{Damaged, Reader, checksum};
 use crate::types::{Lsn, TenantId};
 
-/// The version of everything in the store's folder; newer ones are refused.
-pub(super) const FORMAT: u32 = 1;
+/// The version of everything in the store's folder; newer ones are refused. 2: messages have
+/// priorities, groups, keys, topics, delays and TTLs, queues have bindings.
+pub(super) const FORMAT: u32 = 2;
 
 const FILE_MAGIC: [u8; 8] = *b"gmqjrnl1";
 /// Length of a file's header, and the place of its first frame. Unit: bytes.

@@ -6,13 +6,15 @@
 //! A record that cannot be true after those before it shows that something was lost in between. It
 //! is a [`Misfit`], told to the caller, and as much of it as makes sense is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::codec::{Entry, Reader, salt};
+use super::codec::{Entry, Mark, Reader, Traits, salt};
 use super::frame::{Frame, Standing};
-use super::run::{Places, Run};
-use crate::engine::{Recovered, RecoveredQueue};
-use crate::types::{Fence, Lsn, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs};
+use super::run::{Marks, Places, Run};
+use crate::engine::{KnownMessage, Recovered, RecoveredQueue};
+use crate::types::{
+    Fence, Lsn, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs,
+};
 
 /// Journal files are numbered in the order in which they are written; 1 the first.
 pub(super) type FileNumber = u64;
@@ -76,15 +78,28 @@ pub(super) struct QueueState {
     pub(super) bytes: u64,
     /// Deliveries and delay of messages that were returned.
     pub(super) returned: BTreeMap<Seq, (u32, WallMs)>,
+    /// Messages that a consumer refused for good, and what it said.
+    pub(super) rejected: BTreeMap<Seq, Box<str>>,
+    /// Keys with their message and its time, in the order of their publishing.
+    pub(super) keys: VecDeque<(Box<str>, Seq, WallMs)>,
+    pub(super) bindings: BTreeSet<Pattern>,
     pub(super) runs: BTreeMap<RunKey, Run>,
     /// No run spans more numbers.
     pub(super) span_max: u64,
-    /// The run that new messages, and that moved ones, are added to.
-    tail: Option<RunKey>,
-    moved_tail: Option<RunKey>,
+    /// The priorities that messages had, each with the runs that are added to.
+    tails: Vec<Tails>,
 }
 
-pub(super) type RunKey = (Seq, FileNumber);
+/// The runs of one priority that new messages, and moved ones, are added to.
+#[derive(Debug, Clone, PartialEq)]
+struct Tails {
+    priority: Priority,
+    new: Option<RunKey>,
+    moved: Option<RunKey>,
+}
+
+/// Runs of different priorities are apart, so that messages of one can be read alone.
+pub(super) type RunKey = (Priority, Seq, FileNumber);
 
 /// One journal file.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -95,7 +110,7 @@ pub(super) struct FileState {
     /// Where its last frame ends.
     pub(super) end: u64,
     /// The runs in it, while it is not sealed.
-    pub(super) open: Vec<(TenantId, QueueId, Seq)>,
+    pub(super) open: Vec<RunId>,
 }
 
 impl FileState {
@@ -105,14 +120,23 @@ impl FileState {
     }
 }
 
+/// A run, of all in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RunId {
+    pub(super) tenant: TenantId,
+    pub(super) queue: QueueId,
+    pub(super) priority: Priority,
+    pub(super) first: Seq,
+}
+
 /// Where one message lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Located {
     pub(super) seq: Seq,
     pub(super) file: FileNumber,
     pub(super) place: Place,
-    pub(super) attempt: u32,
-    pub(super) not_before: WallMs,
+    /// Deliveries and delay, where it was returned.
+    pub(super) returned: Option<(u32, WallMs)>,
 }
 
 /// A place in a journal file.
@@ -138,36 +162,72 @@ impl QueueState {
             messages: 0,
             bytes: 0,
             returned: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+            keys: VecDeque::new(),
+            bindings: BTreeSet::new(),
             runs: BTreeMap::new(),
             span_max: 0,
-            tail: None,
-            moved_tail: None,
+            tails: Vec::new(),
         }
     }
 
     /// The run in which the message is alive.
     fn find(&self, seq: Seq) -> Option<RunKey> {
-        let before = self.runs.range(..=(seq, FileNumber::MAX)).rev();
-        before
-            .take_while(|((first, _), _)| first.0 + self.span_max > seq.0)
-            .find(|(_, run)| run.holds(seq))
-            .map(|(key, _)| *key)
+        self.tails.iter().find_map(|tails| {
+            let priority = tails.priority;
+            let range = (priority, Seq(0), 0)..=(priority, seq, FileNumber::MAX);
+            let before = self.runs.range(range).rev();
+            before
+                .take_while(|((_, first, _), _)| first.0 + self.span_max > seq.0)
+                .find(|(_, run)| run.holds(seq))
+                .map(|(key, _)| *key)
+        })
     }
 
-    /// Adds a message that lies in the file that is being written.
-    fn add(&mut self, file: FileNumber, seq: Seq, bytes: u64, place: u32, moved: bool) -> bool {
-        let tail = if moved { &mut self.moved_tail } else { &mut self.tail };
-        let there = tail.filter(|(_, of)| *of == file).and_then(|key| self.runs.get_mut(&key));
-        let (run, new) = match there {
-            Some(run) if run.takes(seq) => (run, false),
-            _ => {
-                *tail = Some((seq, file));
-                (self.runs.entry((seq, file)).or_insert_with(|| Run::new(seq)), true)
-            }
-        };
-        run.add(seq, bytes, place);
+    fn tails(&mut self, priority: Priority) -> &mut Tails {
+        let at = self.tails.iter().position(|tails| tails.priority == priority);
+        let at = at.unwrap_or_else(|| {
+            self.tails.push(Tails { priority, new: None, moved: None });
+            self.tails.len() - 1
+        });
+        &mut self.tails[at]
+    }
+
+    /// Takes a run as a checkpoint remembers it.
+    pub(super) fn restore(&mut self, key: RunKey, run: Run) {
+        self.tails(key.0);
+        self.messages += run.live();
+        self.bytes += run.bytes();
         self.span_max = self.span_max.max(run.span());
-        new
+        self.runs.insert(key, run);
+    }
+
+    /// Adds a message that lies in the file that is being written. Answers whether that began a
+    /// run.
+    fn add(
+        &mut self,
+        (file, place): (FileNumber, u32),
+        seq: Seq,
+        bytes: u64,
+        traits: &Traits,
+        moved: bool,
+    ) -> bool {
+        let priority = traits.priority;
+        let tails = self.tails(priority);
+        let tail = if moved { tails.moved } else { tails.new };
+        let key = tail.filter(|(_, _, of)| *of == file);
+        let key = key.filter(|key| self.runs.get(key).is_some_and(|run| run.takes(seq)));
+        let there = key.is_some();
+        let key = key.unwrap_or((priority, seq, file));
+        if !there {
+            let tails = self.tails(priority);
+            let tail = if moved { &mut tails.moved } else { &mut tails.new };
+            *tail = Some(key);
+        }
+        let run = self.runs.entry(key).or_insert_with(|| Run::new(seq));
+        run.add(seq, bytes, place, &traits.mark);
+        self.span_max = self.span_max.max(run.span());
+        !there
     }
 
     /// Takes a message out of a run; one that is empty and not being added to goes.
@@ -179,16 +239,46 @@ impl QueueState {
         }
     }
 
-    /// Where up to `max` messages in `[from, to]` lie, ascending; those that take `bytes_max`, by
-    /// what they take on the average, are enough.
-    pub(super) fn locate(&self, from: Seq, to: Seq, max: usize, bytes_max: u64) -> Vec<Located> {
+    /// Where up to `max` messages in `[from, to]` lie, of one priority or of all, ascending; those
+    /// that take `bytes_max`, by what they take on the average, are enough.
+    pub(super) fn locate(
+        &self,
+        priority: Option<Priority>,
+        (from, to): (Seq, Seq),
+        max: usize,
+        bytes_max: u64,
+    ) -> Vec<Located> {
+        let wanted = self.tails.iter().map(|tails| tails.priority);
+        let wanted = wanted.filter(|of| priority.is_none_or(|priority| priority == *of));
+        let mut all: Vec<Located> = Vec::new();
+        let mut end = to;
+        for priority in wanted {
+            let (located, horizon) = self.locate_of(priority, (from, to), max, bytes_max);
+            end = end.min(horizon);
+            all.extend(located);
+        }
+        all.retain(|located| located.seq <= end);
+        all.sort_by_key(|located| located.seq);
+        all.truncate(max.max(1));
+        all
+    }
+
+    /// The same for one priority; and up to where none is left out.
+    fn locate_of(
+        &self,
+        priority: Priority,
+        (from, to): (Seq, Seq),
+        max: usize,
+        bytes_max: u64,
+    ) -> (Vec<Located>, Seq) {
         let mut located: Vec<Located> = Vec::new();
         let earliest = Seq(from.0.saturating_sub(self.span_max));
         // Where the first run ends of which not all was taken: nothing behind that may be given.
         let mut horizon = to;
         let mut reached = Seq(0);
         let mut bytes: u64 = 0;
-        for ((first, file), run) in self.runs.range((earliest, 0)..=(to, FileNumber::MAX)) {
+        let range = (priority, earliest, 0)..=(priority, to, FileNumber::MAX);
+        for ((_, first, file), run) in self.runs.range(range) {
             let enough = located.len() >= max.max(1) || bytes > bytes_max;
             if *first > horizon || enough && *first > reached {
                 horizon = horizon.min(Seq(first.0.saturating_sub(1)));
@@ -207,9 +297,7 @@ impl QueueState {
             }
         }
         located.retain(|located| located.seq <= horizon);
-        located.sort_by_key(|located| located.seq);
-        located.truncate(max.max(1));
-        located
+        (located, horizon)
     }
 
     fn located(&self, run: &Run, file: FileNumber, seq: Seq) -> Located {
@@ -218,19 +306,19 @@ impl QueueState {
             Places::Here(places) => Place::At(places[index as usize]),
             Places::Table(at) => Place::InTable(at + 4 * index),
         };
-        let (attempt, not_before) = self.returned.get(&seq).copied().unwrap_or_default();
-        Located { seq, file, place, attempt, not_before }
+        let returned = self.returned.get(&seq).copied();
+        Located { seq, file, place, returned }
     }
 
     /// Whether the message is alive in that file.
     pub(super) fn is_in(&self, seq: Seq, file: FileNumber) -> bool {
-        self.find(seq).is_some_and(|(_, of)| of == file)
+        self.find(seq).is_some_and(|(_, _, of)| of == file)
     }
 
     /// Where the live messages of one run lie.
     pub(super) fn located_in(&self, key: RunKey) -> Vec<Located> {
         let run = self.runs.get(&key);
-        let located = run.map(|run| run.iter_from(Seq(0)).map(|seq| self.located(run, key.1, seq)));
+        let located = run.map(|run| run.iter_from(Seq(0)).map(|seq| self.located(run, key.2, seq)));
         located.into_iter().flatten().collect()
     }
 }
@@ -294,20 +382,30 @@ impl Index {
                 let gone = state.queues.remove(&queue).ok_or((queue, "delete"))?;
                 gone.release(files);
             }
-            Entry::Changed { queue, settings } => state.queue(queue, "change")?.settings = settings,
+            Entry::Changed { queue, settings } => {
+                let there = state.queue(queue, "change")?;
+                if settings.dedup_window_ms == 0 {
+                    there.keys.clear();
+                }
+                there.settings = settings;
+            }
             Entry::SeqReserved { queue, up_to } => {
                 let there = state.queue(queue, "reserve numbers")?;
                 there.next_seq = there.next_seq.max(up_to.next());
             }
-            Entry::Published { queue, seq, bytes } => {
+            Entry::Published { queue, seq, bytes, published_at, mut traits } => {
                 let what = if moved { "move" } else { "publish" };
                 // A queue may be deleted while its messages are moved.
                 let there = match state.queue(queue, what) {
                     Err(_) if moved => return Ok(()),
                     there => there?,
                 };
-                if there.store(files, (file, place), seq, bytes, moved)? {
-                    files.entry(file).or_default().open.push((tenant, queue, seq));
+                if let Some(key) = traits.key.take().filter(|_| !moved) {
+                    there.remember(key, seq, published_at);
+                }
+                if there.store(files, (file, place), seq, bytes, &traits, moved)? {
+                    let run = RunId { tenant, queue, priority: traits.priority, first: seq };
+                    files.entry(file).or_default().open.push(run);
                 }
             }
             Entry::Removed { queue, seq, bytes } => {
@@ -320,28 +418,39 @@ impl Index {
                 there.returned.insert(seq, (attempt, until));
             }
             Entry::Purged { queue, except } => state.queue(queue, "purge")?.purge(files, &except),
+            Entry::Rejected { queue, seq, attempt, detail } => {
+                let there = state.queue(queue, "reject")?;
+                there.find(seq).ok_or((queue, "reject"))?;
+                there.returned.insert(seq, (attempt, 0));
+                there.rejected.insert(seq, detail);
+            }
+            Entry::Bound { queue, pattern } => {
+                state.queue(queue, "bind")?.bindings.insert(pattern);
+            }
+            Entry::Unbound { queue, pattern } => {
+                state.queue(queue, "unbind")?.bindings.remove(&pattern);
+            }
         }
         Ok(())
     }
 
-    /// What an engine starts from.
-    pub(super) fn recovered(&self, tenant: TenantId) -> Recovered {
-        let Some(state) = self.tenants.get(&tenant) else { return Recovered::default() };
-        let queues = state.queues.iter().map(|(id, queue)| RecoveredQueue {
-            id: *id,
-            name: queue.name.clone(),
-            settings: queue.settings.clone(),
-            next_seq: queue.next_seq,
-            messages: queue.messages,
-            bytes: queue.bytes,
-            returned: queue.returned.iter().map(|(seq, (n, at))| (*seq, *n, *at)).collect(),
-        });
-        Recovered {
+    /// What an engine starts from; `marks` reads those that are in tables.
+    pub(super) fn recovered<E>(
+        &self,
+        tenant: TenantId,
+        mut marks: impl FnMut(QueueId, RunKey, &Run) -> Result<Vec<(Seq, Mark)>, E>,
+    ) -> Result<Recovered, E> {
+        let Some(state) = self.tenants.get(&tenant) else { return Ok(Recovered::default()) };
+        let mut queues = Vec::with_capacity(state.queues.len());
+        for (id, queue) in &state.queues {
+            queues.push(queue.recovered(*id, &mut marks)?);
+        }
+        Ok(Recovered {
             lsn: state.lsn,
             fence: state.fence,
             queue_id_max: state.queue_id_max,
-            queues: queues.collect(),
-        }
+            queues,
+        })
     }
 
     /// Where messages of a queue lie; see [`QueueState::locate`].
@@ -354,20 +463,21 @@ impl Index {
     pub(super) fn seal(
         &mut self,
         file: FileNumber,
-        mut put: impl FnMut(TenantId, QueueId, &Run, &[u32]) -> u64,
+        mut put: impl FnMut(RunId, &Run, &[u32], &[u8]) -> u64,
     ) {
         let Some(state) = self.files.get_mut(&file) else { return };
-        for (tenant, queue, first) in std::mem::take(&mut state.open) {
-            let there = self.tenants.get_mut(&tenant).and_then(|t| t.queues.get_mut(&queue));
-            let Some(there) = there else { continue };
-            let key = (first, file);
+        for id in std::mem::take(&mut state.open) {
+            let tenant = self.tenants.get_mut(&id.tenant);
+            let Some(there) = tenant.and_then(|t| t.queues.get_mut(&id.queue)) else { continue };
+            let key = (id.priority, id.first, file);
             let Some(run) = there.runs.get_mut(&key) else { continue };
             let Places::Here(places) = run.places() else { continue };
+            let Marks::Here(marks) = run.marks() else { continue };
             if run.live() == 0 {
                 there.runs.remove(&key);
                 continue;
             }
-            let at = put(tenant, queue, run, places);
+            let at = put(id, run, places, marks);
             run.seal(at);
         }
     }
@@ -410,6 +520,7 @@ impl QueueState {
         (file, place): (FileNumber, u32),
         seq: Seq,
         bytes: u64,
+        traits: &Traits,
         moved: bool,
     ) -> Result<bool, (QueueId, &'static str)> {
         let there = if seq < self.next_seq { self.find(seq) } else { None };
@@ -417,11 +528,11 @@ impl QueueState {
             // It may have been removed while it was moved.
             let Some(key) = there else { return Ok(false) };
             self.take_out(key, seq, bytes);
-            release(files, key.1, 1, bytes);
+            release(files, key.2, 1, bytes);
         } else {
             if let Some(key) = there {
                 self.take_out(key, seq, bytes);
-                release(files, key.1, 1, bytes);
+                release(files, key.2, 1, bytes);
             } else {
                 self.messages += 1;
                 self.bytes += bytes;
@@ -431,16 +542,87 @@ impl QueueState {
         let state = files.entry(file).or_default();
         state.messages += 1;
         state.bytes += bytes;
-        Ok(self.add(file, seq, bytes, place, moved))
+        Ok(self.add((file, place), seq, bytes, traits, moved))
+    }
+
+    /// Remembers a key, and forgets those that had left the window by then.
+    fn remember(&mut self, key: Box<str>, seq: Seq, at: WallMs) {
+        let window = self.settings.dedup_window_ms;
+        if window == 0 {
+            return;
+        }
+        self.keys.push_back((key, seq, at));
+        while self.keys.front().is_some_and(|(_, _, old)| at.saturating_sub(*old) >= window) {
+            self.keys.pop_front();
+        }
+    }
+
+    fn recovered<E>(
+        &self,
+        id: QueueId,
+        marks: &mut impl FnMut(QueueId, RunKey, &Run) -> Result<Vec<(Seq, Mark)>, E>,
+    ) -> Result<RecoveredQueue, E> {
+        let mut known: BTreeMap<Seq, KnownMessage> = BTreeMap::new();
+        let mut plain: BTreeMap<Priority, u64> = BTreeMap::new();
+        for (key, run) in &self.runs {
+            for (seq, mark) in marks(id, *key, run)? {
+                let Mark { not_before, expires_at, group } = mark;
+                let (priority, attempt, rejected) = (key.0, 0, None);
+                let message = KnownMessage {
+                    seq,
+                    priority,
+                    attempt,
+                    not_before,
+                    expires_at,
+                    group,
+                    rejected,
+                };
+                known.insert(seq, message);
+            }
+            *plain.entry(key.0).or_default() += run.live();
+        }
+        for (seq, (attempt, until)) in &self.returned {
+            let Some((priority, _, _)) = self.find(*seq) else { continue };
+            let message = known.entry(*seq).or_insert(KnownMessage {
+                seq: *seq,
+                priority,
+                attempt: 0,
+                not_before: 0,
+                expires_at: None,
+                group: None,
+                rejected: None,
+            });
+            (message.attempt, message.not_before) = (*attempt, *until);
+            message.rejected = self.rejected.get(seq).cloned();
+        }
+        for message in known.values() {
+            if let Some(count) = plain.get_mut(&message.priority) {
+                *count -= 1;
+            }
+        }
+        plain.retain(|_, count| *count > 0);
+        Ok(RecoveredQueue {
+            id,
+            name: self.name.clone(),
+            settings: self.settings.clone(),
+            next_seq: self.next_seq,
+            messages: self.messages,
+            bytes: self.bytes,
+            known: known.into_values().collect(),
+            plain: plain.into_iter().collect(),
+            keys: self.keys.iter().cloned().collect(),
+            bindings: self.bindings.iter().cloned().collect(),
+        })
     }
 
     fn remove(&mut self, files: &mut Files, seq: Seq, bytes: u64) -> Option<()> {
         let key = self.find(seq)?;
         self.take_out(key, seq, bytes);
-        release(files, key.1, 1, bytes);
+        release(files, key.2, 1, bytes);
         self.messages -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
         self.returned.remove(&seq);
+        self.rejected.remove(&seq);
         Some(())
     }
 
@@ -448,20 +630,22 @@ impl QueueState {
     /// none behind it.
     fn purge(&mut self, files: &mut Files, kept: &[(Seq, u64)]) {
         (self.messages, self.bytes) = (0, 0);
-        for ((_, file), run) in &mut self.runs {
+        for ((_, _, file), run) in &mut self.runs {
             let (live, bytes) = (run.live(), run.bytes());
             run.keep_only(kept);
             release(files, *file, live - run.live(), bytes.saturating_sub(run.bytes()));
             self.messages += run.live();
             self.bytes += run.bytes();
         }
-        self.returned.retain(|seq, _| kept.binary_search_by_key(seq, |(kept, _)| *kept).is_ok());
+        let stays = |seq: &Seq| kept.binary_search_by_key(seq, |(kept, _)| *kept).is_ok();
+        self.returned.retain(|seq, _| stays(seq));
+        self.rejected.retain(|seq, _| stays(seq));
         self.runs.retain(|_, run| run.live() > 0 || matches!(run.places(), Places::Here(_)));
     }
 
     /// All of its messages are gone.
     fn release(&self, files: &mut Files) {
-        for ((_, file), run) in &self.runs {
+        for ((_, _, file), run) in &self.runs {
             release(files, *file, run.live(), run.bytes());
         }
     }
@@ -487,25 +671,27 @@ mod tests {
         let mut queue = queue();
         let mut files = Files::new();
         for seq in 1..=4 {
-            queue.store(&mut files, (1, 100 * seq as u32), Seq(seq), 1_000, false).unwrap();
+            let place = (1, 100 * seq as u32);
+            queue.store(&mut files, place, Seq(seq), 1_000, &Traits::default(), false).unwrap();
         }
         for seq in 5..=6 {
-            queue.store(&mut files, (2, 100 * seq as u32), Seq(seq), 10, false).unwrap();
+            let place = (2, 100 * seq as u32);
+            queue.store(&mut files, place, Seq(seq), 10, &Traits::default(), false).unwrap();
         }
         for bytes_max in (0..6_000).step_by(100) {
             for max in 1..=6 {
-                let located = queue.locate(Seq(1), Seq(6), max, bytes_max);
+                let located = queue.locate(None, (Seq(1), Seq(6)), max, bytes_max);
                 let seqs: Vec<u64> = located.iter().map(|located| located.seq.0).collect();
                 let whole: Vec<u64> = (1..=seqs.len() as u64).collect();
                 assert_eq!(seqs, whole, "bytes {bytes_max}, messages {max}");
                 assert!(!seqs.is_empty() && seqs.len() <= max);
             }
         }
-        queue.store(&mut files, (3, 7), Seq(2), 1_000, true).unwrap();
-        let located = queue.locate(Seq(1), Seq(6), 9, 9_999);
+        queue.store(&mut files, (3, 7), Seq(2), 1_000, &Traits::default(), true).unwrap();
+        let located = queue.locate(None, (Seq(1), Seq(6)), 9, 9_999);
         let files_of: Vec<u64> = located.iter().map(|located| located.file).collect();
         assert_eq!(files_of, [1, 3, 1, 1, 2, 2]);
-        let located = queue.locate(Seq(1), Seq(6), 9, 1_000);
+        let located = queue.locate(None, (Seq(1), Seq(6)), 9, 1_000);
         let seqs: Vec<u64> = located.iter().map(|located| located.seq.0).collect();
         assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
     }

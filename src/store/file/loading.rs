@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::checkpoint::place_in;
-use super::codec::{Reader, salt};
+use super::checkpoint::{marks_in, place_in, runs_of};
+use super::codec::{Entry, Mark, Reader, salt};
 use super::disk::{DiskFile, read_all};
 use super::frame::{Frame, next_frame};
 use super::index::{FileNumber, Located, Place};
 use super::journal::{Journal, lock};
 use super::names;
-use crate::engine::{Load, StoredMessage};
+use super::run::{Marks, Places, Run};
+use crate::engine::{Load, Recovered, StoredMessage};
 use crate::types::{Message, QueueId, Seq, TenantId};
 
 /// Places that lie no further apart are read in one go. Unit: bytes.
@@ -93,7 +94,9 @@ impl Journal {
         let index = lock(&self.index);
         let max = load.messages_max.min(MESSAGES_MAX);
         let queue = index.queue(tenant, load.queue).filter(|_| from <= load.to_seq);
-        queue.map_or(Vec::new(), |queue| queue.locate(from, load.to_seq, max, load.bytes_max))
+        queue.map_or(Vec::new(), |queue| {
+            queue.locate(load.priority, (from, load.to_seq), max, load.bytes_max)
+        })
     }
 
     /// Reads messages of one file.
@@ -133,7 +136,8 @@ impl Journal {
             if *bytes > load.bytes_max && !loaded.messages.is_empty() {
                 return Ok(Read::Enough);
             }
-            let Located { seq, attempt, not_before, .. } = *located;
+            let seq = located.seq;
+            let (attempt, not_before) = located.returned.unwrap_or((0, message.not_before()));
             let message = Arc::new(message);
             loaded.messages.push(StoredMessage { seq, attempt, not_before, message });
             if loaded.messages.len() >= load.messages_max {
@@ -141,6 +145,69 @@ impl Journal {
             }
         }
         Ok(Read::All)
+    }
+
+    /// What an engine starts from.
+    pub(super) fn recovered(&self, tenant: TenantId) -> io::Result<Recovered> {
+        let index = lock(&self.index);
+        let mut tables: BTreeMap<FileNumber, Option<Vec<u8>>> = BTreeMap::new();
+        index.recovered(tenant, |queue, (_, _, file), run| {
+            let (at, length) = match (run.marks(), run.places()) {
+                (Marks::Here(marks), _) => return Ok(run.marked(marks).unwrap_or_default()),
+                (Marks::Table(length), Places::Table(at)) => (*at, *length),
+                (Marks::Table(_), Places::Here(_)) => return Ok(Vec::new()),
+            };
+            if length == 0 || run.live() == 0 {
+                return Ok(Vec::new());
+            }
+            let sound = |table: &Vec<u8>| runs_of(table, file).is_ok();
+            let table = tables
+                .entry(file)
+                .or_insert_with(|| self.table_content(file).ok().filter(sound));
+            let marked = table.as_ref().and_then(|table| {
+                marks_in(table, at, run).and_then(|marks| run.marked(marks)).ok()
+            });
+            match marked {
+                Some(marked) => Ok(marked),
+                // The table is damaged or missing: the file itself has it, too.
+                None => self.search_marks(tenant, queue, file, run),
+            }
+        })
+    }
+
+    /// The marks of a run, from the records of its file.
+    fn search_marks(
+        &self,
+        tenant: TenantId,
+        queue: QueueId,
+        file: FileNumber,
+        run: &Run,
+    ) -> io::Result<Vec<(Seq, Mark)>> {
+        let mut found = BTreeMap::new();
+        let content = self.content(file)?;
+        let mut at = 0;
+        while let Some(standing) = next_frame(&content, file, at) {
+            at = standing.end;
+            let (Frame::Batches { tenant: of, records, .. } | Frame::Moved { tenant: of, records }) =
+                standing.frame
+            else {
+                continue;
+            };
+            let mut reader = Reader::new(records);
+            while of == tenant
+                && reader.left() > 0
+                && let Ok(entry) = reader.entry(salt(tenant))
+            {
+                if let Entry::Published { queue: of, seq, traits, .. } = entry
+                    && of == queue
+                    && run.holds(seq)
+                    && !traits.mark.is_empty()
+                {
+                    found.insert(seq, traits.mark);
+                }
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Those of `wanted` that stand anywhere in the file.

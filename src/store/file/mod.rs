@@ -38,7 +38,6 @@ pub use self::loading::DamagedMessage;
 pub use self::recovery::{Damage, OpenError};
 
 use self::disk::{Disk, Folder};
-use self::journal::lock;
 use self::recovery::Recovery;
 use self::threads::Shared;
 use super::{Appended, BoxFuture, Listener, Store, StoreError};
@@ -128,7 +127,13 @@ impl Store for FileStore {
     ) -> BoxFuture<'_, Result<Recovered, StoreError>> {
         Box::pin(async move {
             self.shared.listen(tenant, listener)?;
-            Ok(lock(&self.shared.journal.index).recovered(tenant))
+            let shared = Arc::clone(&self.shared);
+            let read = tokio::task::spawn_blocking(move || shared.journal.recovered(tenant));
+            match read.await {
+                Ok(Ok(recovered)) => Ok(recovered),
+                Ok(Err(error)) => Err(cannot_read(&error.to_string())),
+                Err(error) => Err(cannot_read(&error.to_string())),
+            }
         })
     }
 

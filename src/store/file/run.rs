@@ -1,6 +1,7 @@
 //! A run: messages of one queue in one journal file, whose sequence numbers lie close together.
 //! It knows which of them are still in the queue, a bit each, and where each lies in the file.
 
+use super::codec::{Damaged, Mark, Reader, put_mark, put_number};
 use crate::types::Seq;
 
 /// A message further than this behind the last one of a run begins another run.
@@ -18,6 +19,17 @@ pub(super) struct Run {
     /// Bytes of the live messages, as `Message::size` counts.
     bytes: u64,
     places: Places,
+    marks: Marks,
+}
+
+/// What is known of messages besides their places, one after the other: the number from the first,
+/// and the [`Mark`].
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Marks {
+    /// In memory.
+    Here(Vec<u8>),
+    /// So many bytes behind the run's places in the file's table.
+    Table(u32),
 }
 
 /// Where a run's messages lie.
@@ -32,13 +44,22 @@ pub(super) enum Places {
 impl Run {
     pub(super) fn new(first: Seq) -> Self {
         let places = Places::Here(Vec::new());
-        Self { first, span: 0, alive: Vec::new(), live: 0, bytes: 0, places }
+        let marks = Marks::Here(Vec::new());
+        Self { first, span: 0, alive: Vec::new(), live: 0, bytes: 0, places, marks }
     }
 
     /// A run as a checkpoint remembers it.
-    pub(super) fn restored(first: Seq, span: u64, alive: Vec<u64>, bytes: u64, at: u64) -> Self {
+    pub(super) fn restored(
+        first: Seq,
+        span: u64,
+        alive: Vec<u64>,
+        bytes: u64,
+        at: u64,
+        marks: u32,
+    ) -> Self {
         let live = alive.iter().map(|word| u64::from(word.count_ones())).sum();
-        Self { first, span, alive, live, bytes, places: Places::Table(at) }
+        let (places, marks) = (Places::Table(at), Marks::Table(marks));
+        Self { first, span, alive, live, bytes, places, marks }
     }
 
     pub(super) fn first(&self) -> Seq {
@@ -65,9 +86,16 @@ impl Run {
         &self.places
     }
 
-    /// From now on the places are in the file's table.
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// From now on the places, and the marks behind them, are in the file's table.
     pub(super) fn seal(&mut self, at: u64) {
         self.places = Places::Table(at);
+        if let Marks::Here(marks) = &self.marks {
+            self.marks = Marks::Table(marks.len() as u32);
+        }
     }
 
     /// Whether a message with that number can be added.
@@ -77,8 +105,14 @@ impl Run {
     }
 
     /// Adds the next message.
-    pub(super) fn add(&mut self, seq: Seq, bytes: u64, place: u32) {
+    pub(super) fn add(&mut self, seq: Seq, bytes: u64, place: u32, mark: &Mark) {
         let index = seq.0 - self.first.0;
+        if !mark.is_empty()
+            && let Marks::Here(marks) = &mut self.marks
+        {
+            put_number(marks, index);
+            put_mark(marks, mark);
+        }
         self.span = index + 1;
         let Places::Here(places) = &mut self.places else { return };
         places.resize(index as usize, 0);
@@ -117,6 +151,20 @@ impl Run {
         }
     }
 
+    /// Reads the marks of live messages, ascending.
+    pub(super) fn marked(&self, marks: &[u8]) -> Result<Vec<(Seq, Mark)>, Damaged> {
+        let mut reader = Reader::new(marks);
+        let mut marked = Vec::new();
+        while reader.left() > 0 {
+            let seq = Seq(self.first.0.saturating_add(reader.number()?));
+            let mark = reader.mark()?;
+            if self.holds(seq) {
+                marked.push((seq, mark));
+            }
+        }
+        Ok(marked)
+    }
+
     /// The live messages at or after `from`, ascending.
     pub(super) fn iter_from(&self, from: Seq) -> impl Iterator<Item = Seq> {
         let start = from.0.saturating_sub(self.first.0);
@@ -150,7 +198,7 @@ mod tests {
         let mut run = Run::new(Seq(10));
         for (seq, place) in [(10, 64), (11, 128), (75, 200), (140, 300)] {
             assert!(run.takes(Seq(seq)));
-            run.add(Seq(seq), 5, place);
+            run.add(Seq(seq), 5, place, &Mark::default());
         }
         assert!(!run.takes(Seq(140)) && !run.takes(Seq(9)) && !run.takes(Seq(141 + GAP_MAX)));
         assert_eq!((run.span(), run.live(), run.bytes()), (131, 4, 20));

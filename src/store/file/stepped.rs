@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::disk::Disk;
 use super::group::Group;
-use super::journal::{Journal, Options, WriteError, lock};
+use super::journal::{Journal, Options, WriteError};
 use super::loading::Loaded;
 use super::recovery::{Damage, OpenError, Recovery};
 use crate::engine::{Batch, Load, Recovered, StoredMessage};
@@ -49,8 +49,8 @@ impl Stepped {
     }
 
     /// What an engine starts from.
-    pub fn recovered(&self, tenant: TenantId) -> Recovered {
-        lock(&self.journal.index).recovered(tenant)
+    pub fn recovered(&self, tenant: TenantId) -> io::Result<Recovered> {
+        self.journal.recovered(tenant)
     }
 
     /// Takes the next batch of a tenant.

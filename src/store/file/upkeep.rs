@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::frame::Frames;
-use super::index::{FileNumber, Place};
+use super::index::{FileNumber, Place, RunId};
 use super::journal::{Journal, Options, WriteError, lock};
 use super::names;
 use crate::types::{QueueId, Seq, TenantId};
@@ -240,8 +240,8 @@ impl Journal {
         let runs = checkpoint::runs_of(&table, file);
         let mut complete = runs.is_ok();
         let mut frames = Frames::default();
-        for (tenant, queue, first) in runs.unwrap_or_default() {
-            complete &= self.move_run(file, (tenant, queue, first), &table, &mut frames)?;
+        for run in runs.unwrap_or_default() {
+            complete &= self.move_run(file, run, &table, &mut frames)?;
         }
         if !complete {
             lock(&self.upkeep).unreadable.insert(file);
@@ -252,17 +252,19 @@ impl Journal {
     fn move_run(
         &self,
         file: FileNumber,
-        (tenant, queue, first): (TenantId, QueueId, Seq),
+        run: RunId,
         table: &[u8],
         frames: &mut Frames,
     ) -> io::Result<bool> {
+        let RunId { tenant, queue, priority, first } = run;
+        let key = (priority, first, file);
         let (seqs, places) = {
             let index = lock(&self.index);
             let there = index.queue(tenant, queue);
-            let Some(there) = there.filter(|there| there.runs.contains_key(&(first, file))) else {
+            let Some(there) = there.filter(|there| there.runs.contains_key(&key)) else {
                 return Ok(true);
             };
-            let located = there.located_in((first, file));
+            let located = there.located_in(key);
             let places = located.iter().map(|located| match located.place {
                 Place::At(place) => place,
                 // What does not stand in the table is not found in the file either.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Tally;
 use super::oracle::{Held, Id, LEASE, Oracle, content, is_in_memory};
 use crate::engine::{
-    Config, Effect, Input, Load, Refusal, Reply, Request, Tags, Tenant, TenantLimits, Window,
+    Config, Destination, Effect, Input, Load, Refusal, Reply, Request, Tags, Tenant, TenantLimits,
+    Window,
 };
 use crate::store::file::JournalOptions;
 use crate::store::file::disk::SimulatedDisk;
@@ -166,7 +167,7 @@ impl World {
         if let Some(damage) = store.damage().first() {
             return Err(format!("damage that nobody did: {damage}"));
         }
-        let recovered = store.recovered(TENANT);
+        let recovered = store.recovered(TENANT).map_err(|error| error.to_string())?;
         self.oracle.recovered(&recovered, self.level == Level::Disk)?;
         let config = Config {
             level: self.level,
@@ -239,7 +240,7 @@ impl World {
             self.next_id += 1;
             let padding = if self.random.one_in(10) { 1_500 } else { self.random.below(120) };
             let content = content(self.next_id, padding as usize);
-            messages.push(Message { content, properties: None, published_at: 0 });
+            messages.push(Message { content, properties: None, priority: None, published_at: 0 });
             ids.push(self.next_id);
             self.oracle.publishing(self.next_id, &queue);
         }
@@ -250,8 +251,9 @@ impl World {
             None if is_in_memory(&queue) => Level::Memory,
             None => self.level,
         };
+        let to = Destination::Queue { name: queue, may_create: false };
         let request =
-            Request::Publish { queue, may_create: false, messages, batch: batch > 1, require };
+            Request::Publish { to, messages, batch: batch > 1, require };
         self.ask(server, request, Asked::Publish { ids, level })
     }
 
@@ -268,7 +270,12 @@ impl World {
         let held = self.oracle.let_go(id);
         let delay_ms = if self.random.one_in(2) { self.random.below(60_000) } else { 0 };
         let until = (delay_ms > 0).then(|| self.now.wall_ms + delay_ms);
-        let request = Request::Nack { tags: Tags::List(vec![tag]), delay_ms };
+        let request = Request::Nack {
+            tags: Tags::List(vec![tag]),
+            delay_ms,
+            dead_letter: false,
+            reason: "".into(),
+        };
         self.ask_as(server, connection, request, Asked::Nack { id, held, until })
     }
 

@@ -47,7 +47,7 @@ impl Listener for Heard {
 
 fn published(lsn: u64, seq: u64) -> Batch {
     let content = Content::Payload(vec![7; 1_000].into());
-    let message = Arc::new(Message { content, properties: None, published_at: 1 });
+    let message = Arc::new(Message { content, properties: None, priority: None, published_at: 1 });
     let records = vec![Record::Published { queue: QUEUE, seq: Seq(seq), message }];
     Batch { lsn: Lsn(lsn), level: Level::Disk, records }
 }

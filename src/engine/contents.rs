@@ -1,0 +1,495 @@
+//! The messages of one queue by where they are: ready in the lane of their priority, delayed,
+//! waiting behind another one of their group, in hand, or dead. Knows what of them is due on the
+//! wall clock. Makes no effects; called by the queue and by the tenant's requests.
+//!
+//! A message that has a group, a delay or a TTL of its own, or that was delivered before, is known
+//! one by one; of all others a lane may know only how many there are.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::groups::{GroupId, Groups, Waiting};
+use super::lane::{Entry, Head, Lane, Missing};
+use super::seq_map::SeqMap;
+use super::{DeadReason, KnownMessage, StoredMessage, Window};
+use crate::types::{ConnectionId, Monotonic, Priority, Seq, SharedMessage, Tag, WallMs};
+
+/// A message that a consumer has.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    /// Deliveries so far, this one included.
+    pub(super) attempt: u32,
+    pub(super) message: SharedMessage,
+    pub(super) connection: ConnectionId,
+    pub(super) tag: Tag,
+    /// The end of its lease.
+    pub(super) deadline: Monotonic,
+}
+
+/// A message that waits for its time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delayed {
+    pub(super) until: WallMs,
+    pub(super) attempt: u32,
+    pub(super) priority: Priority,
+}
+
+/// A message that is to leave the queue without an ack.
+#[derive(Debug, Clone)]
+pub(super) struct Dead {
+    pub(super) reason: DeadReason,
+    /// What the consumer said of it.
+    pub(super) detail: Option<Box<str>>,
+    pub(super) attempt: u32,
+    /// `None`: in the store only.
+    pub(super) message: Option<SharedMessage>,
+}
+
+/// What a message has for as long as it is in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    expires_at: Option<WallMs>,
+    group: Option<GroupId>,
+}
+
+/// A message without its place.
+#[derive(Debug, Clone)]
+pub(super) struct Loose {
+    pub(super) attempt: u32,
+    /// `None`: in the store only.
+    pub(super) message: Option<SharedMessage>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Contents {
+    window: Window,
+    /// Whether the contents of messages are in the store, too.
+    stored: bool,
+    /// Messages up to this one may be delivered, as far as durability goes.
+    visible_to: Seq,
+    /// Ready messages beyond `visible_to`, ascending.
+    hidden: VecDeque<Seq>,
+    lanes: BTreeMap<Reverse<Priority>, Lane>,
+    delayed: SeqMap<Delayed>,
+    /// Contents of delayed messages that are not in the store.
+    kept: BTreeMap<Seq, SharedMessage>,
+    pub(super) groups: Groups,
+    marks: BTreeMap<Seq, Mark>,
+    /// When delayed messages become ready, and when TTLs end.
+    alarms: BTreeSet<(WallMs, Seq)>,
+    /// Messages whose TTL ended before they were visible.
+    postponed: Vec<Seq>,
+    pub(super) in_hand: BTreeMap<Seq, Held>,
+    pub(super) dead: BTreeMap<Seq, Dead>,
+}
+
+impl Contents {
+    /// No messages. Of those that are `stored` at most `window` is kept in memory.
+    pub(super) fn new(stored: bool, window: Window) -> Self {
+        let unbounded = Window { messages: usize::MAX, bytes: u64::MAX };
+        let window = if stored { window } else { unbounded };
+        Self {
+            window,
+            stored,
+            visible_to: Seq(0),
+            hidden: VecDeque::new(),
+            lanes: BTreeMap::new(),
+            delayed: SeqMap::default(),
+            kept: BTreeMap::new(),
+            groups: Groups::new(window),
+            marks: BTreeMap::new(),
+            alarms: BTreeSet::new(),
+            postponed: Vec::new(),
+            in_hand: BTreeMap::new(),
+            dead: BTreeMap::new(),
+        }
+    }
+
+    /// After a restart: `messages` messages of a priority in the store, up to `to`, not known one
+    /// by one.
+    pub(super) fn recover(&mut self, to: Seq, priority: Priority, messages: u64) {
+        self.visible_to = self.visible_to.max(to);
+        self.lane(priority).recover(to, messages);
+    }
+
+    /// After a restart: a message that is known.
+    pub(super) fn recover_known(&mut self, known: &KnownMessage, now: WallMs) {
+        self.visible_to = self.visible_to.max(known.seq);
+        if let Some(detail) = &known.rejected {
+            let (reason, detail) = (DeadReason::Rejected, Some(detail.clone()));
+            let dead = Dead { reason, detail, attempt: known.attempt, message: None };
+            self.dead.insert(known.seq, dead);
+            return;
+        }
+        let loose = Loose { attempt: known.attempt, message: None };
+        let is_first = self.mark(known.seq, known.expires_at, known.group.as_deref());
+        self.place(known.seq, known.priority, known.not_before, loose, is_first, now);
+    }
+
+    /// Messages up to this one may be delivered.
+    pub(super) fn visible_to(&self) -> Seq {
+        self.visible_to
+    }
+
+    /// Messages that could be delivered now.
+    pub(super) fn ready(&self) -> u64 {
+        let all: u64 = self.lanes.values().map(Lane::len).sum();
+        all.saturating_sub(self.hidden.len() as u64)
+    }
+
+    /// Messages that wait for their time, or behind another one of their group.
+    pub(super) fn delayed(&self) -> u64 {
+        (self.delayed.len() + self.groups.waiting().len()) as u64
+    }
+
+    /// Takes a new message, whose `seq` is greater than all before.
+    pub(super) fn publish(&mut self, seq: Seq, message: SharedMessage, now: WallMs) {
+        let priority = message.priority();
+        if is_plain(&message) {
+            if seq > self.visible_to {
+                self.hidden.push_back(seq);
+            }
+            self.lane(priority).publish(Entry { seq, attempt: 0, message });
+            return;
+        }
+        let is_first = self.mark(seq, message.expires_at(), message.group());
+        let not_before = message.not_before();
+        let loose = Loose { attempt: 0, message: Some(message) };
+        self.place(seq, priority, not_before, loose, is_first, now);
+    }
+
+    /// Notes what a message has for good. Answers whether none of its group is before it.
+    fn mark(&mut self, seq: Seq, expires_at: Option<WallMs>, group: Option<&str>) -> IsFirst {
+        if expires_at.is_none() && group.is_none() {
+            return IsFirst(None);
+        }
+        if let Some(at) = expires_at {
+            self.alarms.insert((at, seq));
+        }
+        let joined = group.map(|name| self.groups.join(name, seq));
+        self.marks.insert(seq, Mark { expires_at, group: joined.map(|(id, _)| id) });
+        IsFirst(joined.filter(|(_, is_first)| !is_first).map(|(id, _)| id))
+    }
+
+    /// Puts a message where it belongs.
+    fn place(
+        &mut self,
+        seq: Seq,
+        priority: Priority,
+        not_before: WallMs,
+        loose: Loose,
+        IsFirst(behind): IsFirst,
+        now: WallMs,
+    ) {
+        let Loose { attempt, message } = loose;
+        if let Some(group) = behind {
+            let waiting = Waiting { group, attempt, priority, not_before, message };
+            return self.groups.wait(seq, waiting, !self.stored);
+        }
+        if not_before > now {
+            self.delayed.insert(seq, Delayed { until: not_before, attempt, priority });
+            self.alarms.insert((not_before, seq));
+            if let Some(message) = message.filter(|_| !self.stored) {
+                self.kept.insert(seq, message);
+            }
+            return;
+        }
+        self.hide(seq);
+        match message {
+            Some(message) => self.lane(priority).keep_or_leave(Entry { seq, attempt, message }),
+            None => self.lane(priority).put_back_unloaded(seq, attempt),
+        }
+    }
+
+    /// Notes a ready message that is not visible yet.
+    fn hide(&mut self, seq: Seq) {
+        if seq > self.visible_to
+            && let Err(at) = self.hidden.binary_search(&seq)
+        {
+            self.hidden.insert(at, seq);
+        }
+    }
+
+    fn lane(&mut self, priority: Priority) -> &mut Lane {
+        let window = self.window;
+        self.lanes.entry(Reverse(priority)).or_insert_with(|| Lane::new(window))
+    }
+
+    /// Messages up to `seq` may be delivered.
+    pub(super) fn show(&mut self, seq: Seq) {
+        self.visible_to = self.visible_to.max(seq);
+        while self.hidden.front().is_some_and(|first| *first <= seq) {
+            self.hidden.pop_front();
+        }
+        let marks = &self.marks;
+        for seq in self.postponed.extract_if(.., |postponed| *postponed <= seq) {
+            if let Some(at) = marks.get(&seq).and_then(|mark| mark.expires_at) {
+                self.alarms.insert((at, seq));
+            }
+        }
+    }
+
+    /// What there is to deliver.
+    pub(super) fn head(&self) -> Head {
+        self.first_lane().map_or(Head::Empty, |(head, _)| head)
+    }
+
+    fn first_lane(&self) -> Option<(Head, Priority)> {
+        let heads = self.lanes.iter().map(|(priority, lane)| (lane, priority.0));
+        heads
+            .map(|(lane, priority)| (lane.head(self.visible_to), priority))
+            .find(|(head, _)| *head != Head::Empty)
+    }
+
+    /// The message that [`take`](Self::take) would give.
+    pub(super) fn peek(&self) -> Option<&Entry> {
+        match self.first_lane()? {
+            (Head::Ready, priority) => self.lanes.get(&Reverse(priority))?.peek(),
+            _ => None,
+        }
+    }
+
+    /// Takes the first message to be delivered, if [`head`](Self::head) is `Ready`.
+    pub(super) fn take(&mut self) -> Option<Entry> {
+        match self.first_lane()? {
+            (Head::Ready, priority) => self.lanes.get_mut(&Reverse(priority))?.take(),
+            _ => None,
+        }
+    }
+
+    /// Takes a message that was in hand back: to its place, or into the waiting for a time.
+    pub(super) fn put_back(&mut self, entry: Entry, not_before: WallMs, now: WallMs) {
+        let Entry { seq, attempt, message } = entry;
+        let priority = message.priority();
+        if not_before > now {
+            let loose = Loose { attempt, message: Some(message) };
+            return self.place(seq, priority, not_before, loose, IsFirst(None), now);
+        }
+        self.lane(priority).put_back(Entry { seq, attempt, message });
+    }
+
+    /// Takes out a message that is ready, delayed or waiting, wherever it is.
+    pub(super) fn withdraw(&mut self, seq: Seq) -> Option<Loose> {
+        if let Some(delayed) = self.delayed.remove(seq) {
+            self.unset(delayed.until, seq);
+            return Some(Loose { attempt: delayed.attempt, message: self.kept.remove(&seq) });
+        }
+        if let Some(waiting) = self.groups.take(seq) {
+            return Some(Loose { attempt: waiting.attempt, message: waiting.message });
+        }
+        let found = self.lanes.values_mut().find_map(|lane| lane.remove(seq))?;
+        if let Ok(at) = self.hidden.binary_search(&seq) {
+            self.hidden.remove(at);
+        }
+        Some(Loose { attempt: found.0, message: found.1 })
+    }
+
+    /// Forgets the time at which a delay ends, unless a TTL ends then.
+    fn unset(&mut self, at: WallMs, seq: Seq) {
+        let expires_at = self.marks.get(&seq).and_then(|mark| mark.expires_at);
+        if expires_at != Some(at) {
+            self.alarms.remove(&(at, seq));
+        }
+    }
+
+    /// The message is in the queue no more, or dead: the next one of its group has its turn.
+    /// Answers whether there was something to do.
+    pub(super) fn done(&mut self, seq: Seq, now: WallMs) -> bool {
+        if self.marks.is_empty() {
+            return false;
+        }
+        let Some(mark) = self.marks.remove(&seq) else { return false };
+        if let Some(at) = mark.expires_at {
+            self.alarms.remove(&(at, seq));
+        }
+        if let Some((next, waiting)) = mark.group.and_then(|id| self.groups.leave(id, seq)) {
+            let Waiting { attempt, priority, not_before, message, .. } = waiting;
+            let loose = Loose { attempt, message };
+            self.place(next, priority, not_before, loose, IsFirst(None), now);
+        }
+        true
+    }
+
+    /// A message that was taken out is dead.
+    pub(super) fn bury(&mut self, seq: Seq, dead: Dead, now: WallMs) {
+        self.done(seq, now);
+        self.dead.insert(seq, dead);
+    }
+
+    /// A dead message is alive again.
+    pub(super) fn revive(&mut self, entry: Entry, now: WallMs) {
+        let Entry { seq, attempt, message } = entry;
+        let is_first = self.mark(seq, message.expires_at(), message.group());
+        let (priority, not_before) = (message.priority(), message.not_before());
+        let loose = Loose { attempt, message: Some(message) };
+        self.place(seq, priority, not_before, loose, is_first, now);
+    }
+
+    /// When something is due next.
+    pub(super) fn next_alarm(&self) -> Option<WallMs> {
+        self.alarms.first().map(|(at, _)| *at)
+    }
+
+    /// Makes ready what has waited long enough, and answers the next message whose TTL has ended;
+    /// `None`: nothing more is due. Each call of `step` counts.
+    pub(super) fn ring(&mut self, now: WallMs, mut step: impl FnMut() -> bool) -> Option<Seq> {
+        while let Some((at, seq)) = self.alarms.first().copied() {
+            if at > now || !step() {
+                return None;
+            }
+            self.alarms.remove(&(at, seq));
+            let expires_at = self.marks.get(&seq).and_then(|mark| mark.expires_at);
+            if expires_at.is_some_and(|end| end <= now) {
+                if seq > self.visible_to {
+                    self.postponed.push(seq);
+                } else if !self.in_hand.contains_key(&seq) {
+                    return Some(seq);
+                }
+            } else if let Some(delayed) = self.delayed.remove(seq) {
+                let Delayed { attempt, priority, .. } = delayed;
+                let loose = Loose { attempt, message: self.kept.remove(&seq) };
+                self.place(seq, priority, 0, loose, IsFirst(None), now);
+            }
+        }
+        None
+    }
+
+    /// The ready message with the lowest `seq` at or after `from`, whatever its priority, and its
+    /// content if that is in memory.
+    pub(super) fn oldest_ready(&self, from: Seq) -> Option<(Seq, Option<&Entry>)> {
+        let oldest = self.lanes.values().filter_map(|lane| lane.next_from(from));
+        oldest.filter(|(seq, _)| *seq <= self.visible_to).min_by_key(|(seq, _)| *seq)
+    }
+
+    /// What should be loaded now for deliveries to come.
+    pub(super) fn missing(&self) -> Option<(Priority, Missing)> {
+        let mut lanes = self.lanes.iter();
+        lanes.find_map(|(priority, lane)| Some((priority.0, lane.missing(self.visible_to)?)))
+    }
+
+    /// Takes what the store gave for [`missing`](Self::missing). Answers how many messages turned
+    /// out not to exist.
+    pub(super) fn loaded(
+        &mut self,
+        priority: Priority,
+        asked: Missing,
+        messages: Vec<StoredMessage>,
+    ) -> u64 {
+        for stored in &messages {
+            self.groups.offer(stored.seq, &stored.message);
+        }
+        let Some(lane) = self.lanes.get_mut(&Reverse(priority)) else { return 0 };
+        let (in_hand, delayed, dead) = (&self.in_hand, &self.delayed, &self.dead);
+        let known = |stored: &StoredMessage| {
+            let seq = stored.seq;
+            !is_plain(&stored.message)
+                || in_hand.contains_key(&seq)
+                || delayed.get(seq).is_some()
+                || dead.contains_key(&seq)
+        };
+        lane.loaded(asked, messages, known)
+    }
+
+    /// The first message at or after `from`, wherever it is: its place and, if it is in memory, its
+    /// deliveries so far and itself.
+    pub(super) fn next_from(&self, from: Seq) -> Option<(Seq, Option<(u32, &SharedMessage)>)> {
+        let in_hand = self.in_hand.range(from..).next();
+        let in_hand = in_hand.map(|(seq, held)| (*seq, Some((held.attempt, &held.message))));
+        let delayed = self.delayed.next_from(from).map(|(seq, delayed)| {
+            (seq, self.kept.get(&seq).map(|message| (delayed.attempt, message)))
+        });
+        let waiting = self.groups.waiting().range(from..).next();
+        let waiting = waiting
+            .map(|(seq, w)| (*seq, w.message.as_ref().map(|message| (w.attempt, message))));
+        let dead = self.dead.range(from..).next();
+        let dead =
+            dead.map(|(seq, d)| (*seq, d.message.as_ref().map(|message| (d.attempt, message))));
+        let ready = self.lanes.values().filter_map(|lane| lane.next_from(from));
+        let ready =
+            ready.map(|(seq, entry)| (seq, entry.map(|entry| (entry.attempt, &entry.message))));
+        let places = [in_hand, delayed, waiting, dead].into_iter().flatten().chain(ready);
+        // A place in a paged range may be that of a message that is known otherwise.
+        places.min_by_key(|(seq, known)| (*seq, known.is_none()))
+    }
+
+    /// Whether a message of that priority is in the queue, and its deliveries so far, if known.
+    pub(super) fn attempt_of(&self, stored: &StoredMessage) -> Option<Option<u32>> {
+        let seq = stored.seq;
+        if let Some(held) = self.in_hand.get(&seq) {
+            return Some(Some(held.attempt));
+        }
+        if let Some(delayed) = self.delayed.get(seq) {
+            return Some(Some(delayed.attempt));
+        }
+        if let Some(waiting) = self.groups.waiting().get(&seq) {
+            return Some(Some(waiting.attempt));
+        }
+        if let Some(dead) = self.dead.get(&seq) {
+            return Some(Some(dead.attempt));
+        }
+        let lane = self.lanes.get(&Reverse(stored.message.priority()))?;
+        lane.attempt_of(seq, is_plain(&stored.message))
+    }
+
+    /// Drops everything but what is in hand.
+    pub(super) fn purge(&mut self, now: WallMs) {
+        let gone: Vec<Seq> =
+            self.marks.keys().filter(|seq| !self.in_hand.contains_key(seq)).copied().collect();
+        for seq in gone {
+            self.groups.take(seq);
+            self.done(seq, now);
+        }
+        self.lanes.values_mut().for_each(Lane::clear);
+        self.delayed = SeqMap::default();
+        self.kept.clear();
+        self.hidden.clear();
+        self.postponed.clear();
+        self.dead.clear();
+        let in_hand = &self.in_hand;
+        self.alarms.retain(|(_, seq)| in_hand.contains_key(seq));
+    }
+
+    /// The first delayed message's time; for `queue.doctor`.
+    pub(super) fn next_delayed(&self) -> Option<(Seq, WallMs)> {
+        let delayed = self.delayed.iter().map(|(seq, delayed)| (seq, delayed.until));
+        delayed.min_by_key(|(seq, until)| (*until, *seq))
+    }
+
+    /// Messages of all places; for the invariants.
+    pub(super) fn len(&self) -> u64 {
+        let lanes: u64 = self.lanes.values().map(Lane::len).sum();
+        lanes + self.delayed() + (self.in_hand.len() + self.dead.len()) as u64
+    }
+
+    /// Panics unless everything that is kept in two places agrees.
+    pub(super) fn check(&self) {
+        self.lanes.values().for_each(Lane::check);
+        let ready: u64 = self.lanes.values().map(Lane::len).sum();
+        assert!(self.hidden.len() as u64 <= ready, "hidden messages are ready ones");
+        assert!(self.hidden.iter().is_sorted());
+        for (seq, delayed) in self.delayed.iter() {
+            assert!(self.alarms.contains(&(delayed.until, seq)), "a delay has its alarm");
+            assert!(self.stored || self.kept.contains_key(&seq), "content is somewhere");
+        }
+        for (seq, mark) in &self.marks {
+            assert!(!self.dead.contains_key(seq), "the dead have no marks");
+            if let Some(group) = mark.group {
+                let waits = self.groups.waiting().contains_key(seq);
+                let is_first = self.groups.first_of(group) == Some(*seq);
+                assert!(waits != is_first, "one of a group is first, the others wait");
+            }
+        }
+        let grouped = self.marks.values().filter(|mark| mark.group.is_some()).count();
+        assert_eq!(grouped, self.groups.members(), "each member has its mark");
+    }
+}
+
+/// The group whose first message another one is; none: it is the first, or has no group.
+struct IsFirst(Option<GroupId>);
+
+/// Whether a lane may know of a message only that it is there.
+pub(super) fn is_plain(message: &SharedMessage) -> bool {
+    let Some(properties) = &message.properties else { return true };
+    properties.group.is_none() && properties.delay_ms == 0 && properties.ttl_ms.is_none()
+}

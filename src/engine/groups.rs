@@ -1,0 +1,151 @@
+//! The groups of one queue: at most one message of each is ready, delayed or in hand, its first;
+//! the others wait here behind it. Called by a queue's contents.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::number_map::NumberMap;
+use super::Window;
+use crate::types::{Priority, Seq, SharedMessage, WallMs};
+
+/// A group within its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct GroupId(pub(super) u64);
+
+/// A message that waits behind another one of its group.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) group: GroupId,
+    pub(super) attempt: u32,
+    pub(super) priority: Priority,
+    pub(super) not_before: WallMs,
+    /// `None`: in the store only.
+    pub(super) message: Option<SharedMessage>,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: Box<str>,
+    /// All of its messages that are not dead.
+    members: BTreeSet<Seq>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Groups {
+    window: Window,
+    names: BTreeMap<Box<str>, GroupId>,
+    groups: NumberMap<GroupId, Group>,
+    last: GroupId,
+    waiting: BTreeMap<Seq, Waiting>,
+    /// Those of `waiting` whose content is in memory, and its bytes.
+    loaded: usize,
+    loaded_bytes: u64,
+}
+
+impl Groups {
+    /// No groups; the content of messages that wait is kept as far as `window` allows.
+    pub(super) fn new(window: Window) -> Self {
+        Self {
+            window,
+            names: BTreeMap::new(),
+            groups: NumberMap::default(),
+            last: GroupId(0),
+            waiting: BTreeMap::new(),
+            loaded: 0,
+            loaded_bytes: 0,
+        }
+    }
+
+    /// Takes a message into the group of that name. Answers the group, and whether the message is
+    /// the first of it.
+    pub(super) fn join(&mut self, name: &str, seq: Seq) -> (GroupId, bool) {
+        let id = match self.names.get(name) {
+            Some(id) => *id,
+            None => {
+                self.last = GroupId(self.last.0 + 1);
+                self.names.insert(name.into(), self.last);
+                let group = Group { name: name.into(), members: BTreeSet::new() };
+                self.groups.insert(self.last, group);
+                self.last
+            }
+        };
+        let Some(group) = self.groups.get_mut(&id) else { return (id, true) };
+        group.members.insert(seq);
+        (id, group.members.first() == Some(&seq))
+    }
+
+    /// A message waits behind the first of its group.
+    pub(super) fn wait(&mut self, seq: Seq, mut waiting: Waiting, needs_content: bool) {
+        let size = waiting.message.as_ref().map_or(0, |message| message.size());
+        if waiting.message.is_some() && !needs_content && !self.has_room(size) {
+            waiting.message = None;
+        }
+        if waiting.message.is_some() {
+            self.loaded += 1;
+            self.loaded_bytes += size;
+        }
+        self.waiting.insert(seq, waiting);
+    }
+
+    /// The message leaves its group for good. Answers the one whose turn it is now, if the one
+    /// that left was the first.
+    pub(super) fn leave(&mut self, id: GroupId, seq: Seq) -> Option<(Seq, Waiting)> {
+        let group = self.groups.get_mut(&id)?;
+        group.members.remove(&seq);
+        let next = group.members.first().copied();
+        let Some(next) = next else {
+            if let Some(group) = self.groups.remove(&id) {
+                self.names.remove(&group.name);
+            }
+            return None;
+        };
+        // None if it is not waiting: then it was the first before, too.
+        self.take(next).map(|waiting| (next, waiting))
+    }
+
+    /// Takes a message out of the waiting; it stays a member of its group.
+    pub(super) fn take(&mut self, seq: Seq) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&seq)?;
+        if let Some(message) = &waiting.message {
+            self.loaded -= 1;
+            self.loaded_bytes -= message.size();
+        }
+        Some(waiting)
+    }
+
+    /// Keeps the content of a message that waits, if there is room for it.
+    pub(super) fn offer(&mut self, seq: Seq, message: &SharedMessage) {
+        let has_room = self.has_room(message.size());
+        let Some(waiting) = self.waiting.get_mut(&seq) else { return };
+        if waiting.message.is_none() && has_room {
+            self.loaded += 1;
+            self.loaded_bytes += message.size();
+            waiting.message = Some(message.clone());
+        }
+    }
+
+    /// The messages that wait.
+    pub(super) fn waiting(&self) -> &BTreeMap<Seq, Waiting> {
+        &self.waiting
+    }
+
+    /// The first message of a group: the one that the others wait for.
+    pub(super) fn first_of(&self, id: GroupId) -> Option<Seq> {
+        self.groups.get(&id)?.members.first().copied()
+    }
+
+    /// The group's name.
+    pub(super) fn name_of(&self, id: GroupId) -> &str {
+        self.groups.get(&id).map_or("", |group| &group.name)
+    }
+
+    /// Members of all groups.
+    pub(super) fn members(&self) -> usize {
+        self.groups.values().map(|group| group.members.len()).sum()
+    }
+
+    fn has_room(&self, size: u64) -> bool {
+        self.loaded < self.window.messages
+            && self.loaded_bytes.saturating_add(size) <= self.window.bytes
+    }
+}
