@@ -363,7 +363,14 @@ impl Tenant {
         for pattern in recovered.bindings {
             self.trie.insert(&pattern, id, &name);
         }
-        self.stir(id);
+        // The first input finds it due.
+        if let Some(queue) = self.queues.get_mut(&id) {
+            queue.age_alarm = queue.settings.ttl_ms.map(|_| 0);
+            if !queue.contents.dead.is_empty() {
+                self.grieving.insert(id);
+            }
+        }
+        self.rearm(id);
     }
 
     /// What the store is told of a queue with those settings.

@@ -154,7 +154,9 @@ mod tests {
                 headers: vec![("a\"".into(), "\n".into())],
                 reply_to: Some(QueueName::new("r").unwrap()),
                 correlation_id: Some("c".into()),
+                ..Properties::default()
             })),
+            priority: None,
             published_at: 0,
         };
         let body = Message {

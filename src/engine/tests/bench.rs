@@ -145,12 +145,16 @@ impl Bench {
 
 pub(super) fn publish(queue: &str, texts: &[&str]) -> Request {
     Request::Publish {
-        queue: name(queue),
-        may_create: true,
+        to: to(queue),
         messages: texts.iter().map(|text| message(text)).collect(),
         batch: texts.len() != 1,
         require: None,
     }
+}
+
+/// A queue that may be made.
+pub(super) fn to(queue: &str) -> Destination {
+    Destination::Queue { name: name(queue), may_create: true }
 }
 
 pub(super) fn consume(queue: &str, prefetch: u32) -> Request {
@@ -171,7 +175,11 @@ pub(super) fn ack(tags: &[u64]) -> Request {
 }
 
 pub(super) fn nack(tags: &[u64], delay_ms: u64) -> Request {
-    Request::Nack { tags: list(tags), delay_ms }
+    nack_of(list(tags), delay_ms)
+}
+
+pub(super) fn nack_of(tags: Tags, delay_ms: u64) -> Request {
+    Request::Nack { tags, delay_ms, dead_letter: false, reason: "".into() }
 }
 
 pub(super) fn list(tags: &[u64]) -> Tags {

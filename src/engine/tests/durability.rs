@@ -280,7 +280,10 @@ fn a_restart_goes_on_after_all_numbers_that_may_have_been_given() {
             next_seq: Seq(102),
             messages: 0,
             bytes: 0,
-            returned: vec![],
+            known: vec![],
+            plain: vec![],
+            keys: vec![],
+            bindings: vec![],
         }],
     };
     let mut bench = Bench::recovered(durable(), open(), recovered);

@@ -25,7 +25,8 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         4 => (queue(), 0usize..5, any::<bool>()).prop_map(|(queue, count, batch)| {
             let messages = vec![message("text"); count];
-            Request::Publish { queue, may_create: true, messages, batch, require: None }
+            let to = Destination::Queue { name: queue, may_create: true };
+            Request::Publish { to, messages, batch, require: None }
         }),
         2 => (queue(), small(), any::<bool>()).prop_map(
             |(queue, prefetch, auto_ack)| Request::Consume { queue, prefetch, auto_ack }
@@ -37,7 +38,9 @@ fn request() -> impl Strategy<Value = Request> {
             }
         ),
         2 => tags().prop_map(Request::Ack),
-        2 => (tags(), number()).prop_map(|(tags, delay_ms)| Request::Nack { tags, delay_ms }),
+        2 => (tags(), number(), any::<bool>()).prop_map(|(tags, delay_ms, dead_letter)| {
+            Request::Nack { tags, delay_ms, dead_letter, reason: "why".into() }
+        }),
         1 => (tags(), prop::option::of(number())).prop_map(
             |(tags, lease_ms)| Request::Extend { tags, lease_ms }
         ),
@@ -95,11 +98,27 @@ fn input() -> impl Strategy<Value = Input> {
 }
 
 fn recovered() -> Recovered {
-    let returned = vec![(Seq(2), 1, 0), (Seq(4), 2, 1_800_000_000_500)];
-    let settings = QueueSettings::default();
-    let (id, next_seq, messages, bytes) = (QueueId(3), Seq(12), 9, 40);
-    let queue =
-        RecoveredQueue { id, name: name("a"), settings, next_seq, messages, bytes, returned };
+    let known = |seq, attempt, not_before| KnownMessage {
+        seq: Seq(seq),
+        priority: Priority::default(),
+        attempt,
+        not_before,
+        expires_at: Some(1_800_000_000_900),
+        group: Some("g".into()),
+        rejected: None,
+    };
+    let queue = RecoveredQueue {
+        id: QueueId(3),
+        name: name("a"),
+        settings: QueueSettings::default(),
+        next_seq: Seq(12),
+        messages: 9,
+        bytes: 40,
+        known: vec![known(2, 1, 0), known(4, 2, 1_800_000_000_500)],
+        plain: vec![(Priority::default(), 7)],
+        keys: vec![("k".into(), Seq(1), 1_799_999_999_000)],
+        bindings: vec!["a.#".parse().unwrap()],
+    };
     Recovered { lsn: Lsn(5), fence: Fence(9), queue_id_max: QueueId(3), queues: vec![queue] }
 }
 

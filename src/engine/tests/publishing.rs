@@ -6,7 +6,7 @@ use crate::types::*;
 
 fn published(seqs: &[u64], batch: bool) -> Answer {
     let seqs = seqs.iter().map(|seq| Seq(*seq)).collect();
-    Ok(Reply::Published { seqs, batch, level: None })
+    Ok(Reply::Published { seqs, duplicates: vec![], batch, level: None })
 }
 
 fn quotas(quotas: Quotas) -> TenantLimits {
@@ -49,9 +49,9 @@ fn a_publish_makes_the_queue_with_the_tenants_defaults() {
 #[test]
 fn a_publish_makes_no_queue_without_the_grant_or_the_tenants_leave() {
     let mut bench = Bench::new(memory(), open());
-    let Request::Publish { queue, messages, .. } = publish("q", &["a"]) else { unreachable!() };
-    let (may_create, batch, require) = (false, false, None);
-    let request = Request::Publish { queue, may_create, messages, batch, require };
+    let to = Destination::Queue { name: name("q"), may_create: false };
+    let (messages, batch, require) = (vec![message("a")], false, None);
+    let request = Request::Publish { to, messages, batch, require };
     assert_eq!(bench.ask(A, request), Err(Refusal::NoSuchQueue));
     let mut bench = Bench::new(memory(), TenantLimits::default());
     assert_eq!(bench.ask(A, publish("q", &["a"])), Err(Refusal::NoSuchQueue));
@@ -86,11 +86,8 @@ fn bytes_of_content_and_headers_count_for_the_queues_limits() {
     let mut with_headers = message("12345");
     let headers = vec![("ab".into(), "cde".into())];
     with_headers.properties = Some(Box::new(Properties { headers, ..Properties::default() }));
-    let Request::Publish { queue, may_create, batch, require, .. } = publish("q", &["x"]) else {
-        unreachable!()
-    };
-    let messages = vec![with_headers];
-    let request = Request::Publish { queue, may_create, messages, batch, require };
+    let (messages, batch, require) = (vec![with_headers], false, None);
+    let request = Request::Publish { to: to("q"), messages, batch, require };
     bench.ask(A, request).unwrap();
     assert_eq!(bench.info("q").bytes, 10);
     assert_eq!(bench.ask(A, publish("q", &["x"])), Err(Refusal::QueueFull));
@@ -138,10 +135,8 @@ fn changed_limits_hold_at_once() {
 }
 
 fn require(queue: &str, level: Level) -> Request {
-    let Request::Publish { queue, may_create, messages, batch, .. } = publish(queue, &["a"]) else {
-        unreachable!()
-    };
-    Request::Publish { queue, may_create, messages, batch, require: Some(level) }
+    let (messages, require) = (vec![message("a")], Some(level));
+    Request::Publish { to: to(queue), messages, batch: false, require }
 }
 
 #[test]
@@ -153,7 +148,12 @@ fn a_level_that_the_store_cannot_give_is_refused_at_once() {
     assert_eq!(bench.tenant.usage().queues, 0);
     let answer = bench.ask(A, require("q", Level::Memory));
     let level = Some(Level::Memory);
-    assert_eq!(answer, Ok(Reply::Published { seqs: vec![Seq(1)], batch: false, level }));
+    assert_eq!(answer, Ok(Reply::Published {
+        seqs: vec![Seq(1)],
+        duplicates: vec![],
+        batch: false,
+        level,
+    }));
 
     let mut bench = Bench::new(durable(), open());
     let (asked, best) = (Level::Replicated, Level::Disk);
@@ -183,7 +183,8 @@ fn the_level_that_is_required_is_carried_to_the_store_and_told() {
         assert_eq!((batch.lsn, batch.level), (Lsn(lsn), level));
         let effects = bench.input(Input::Durable(Lsn(lsn)));
         let level = Some(level);
-        let reply = Reply::Published { seqs: vec![Seq(lsn)], batch: false, level };
+        let (seqs, duplicates) = (vec![Seq(lsn)], vec![]);
+        let reply = Reply::Published { seqs, duplicates, batch: false, level };
         assert_eq!(answers(&effects), [Ok(reply)]);
     }
 }

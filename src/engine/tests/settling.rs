@@ -60,7 +60,7 @@ fn up_to_means_every_tag_in_hand_up_to_it() {
     assert_eq!(bench.ask(B, Request::Ack(Tags::UpTo(Tag(2)))), Ok(Reply::Acked(1)));
     assert_eq!(bench.ask(B, Request::Ack(Tags::UpTo(Tag(2)))), Ok(Reply::Acked(0)));
     let all = Tags::UpTo(Tag(u64::MAX));
-    assert_eq!(bench.ask(B, Request::Nack { tags: all, delay_ms: 9 }), Ok(Reply::Nacked(1)));
+    assert_eq!(bench.ask(B, nack_of(all, 9)), Ok(Reply::Nacked(1)));
 }
 
 #[test]

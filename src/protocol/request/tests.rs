@@ -79,14 +79,14 @@ fn the_id_is_found_wherever_it_stands() {
 fn places_are_named() {
     for (line, place) in [
         (
-            r#"{"op":"publish","queue":"q","messages":[{"body":1},{"body":1,"priority":1}]}"#,
+            r#"{"op":"publish","queue":"q","messages":[{"body":1},{"body":1,"priority":10}]}"#,
             "messages[1].priority",
         ),
         (r#"{"op":"publish","queue":"q","messages":[{"body":1},2]}"#, "messages[1]"),
         (r#"{"op":"publish","queue":"q","messages":[{"body":1,"body":2}]}"#, "messages[0].body"),
         (r#"{"op":"publish","queue":"q","messages":[{}]}"#, "messages[0].payload"),
         (r#"{"op":"publish","queue":"q","messages":[{"body":1}],"body":1}"#, "body"),
-        (r#"{"op":"queue.declare","queue":"q","settings":{"ttl_ms":1}}"#, "settings.ttl_ms"),
+        (r#"{"op":"queue.declare","queue":"q","settings":{"ttl_ms":0}}"#, "settings.ttl_ms"),
         (r#"{"op":"queue.declare","queue":"q","settings":{"a":1}}"#, "settings.a"),
         (
             r#"{"op":"queue.declare","queue":"q","settings":{"max_bytes":1,"max_bytes":1}}"#,
@@ -100,8 +100,16 @@ fn places_are_named() {
         (r#"{"op":"ping","id":1,"id":2}"#, "id"),
         (r#"{"queue":"q"}"#, "op"),
         (r#"{"op":"publish","qeue":"q","body":1}"#, "qeue"),
-        (r#"{"op":"publish","topic":"t","body":1}"#, "topic"),
-        (r#"{"op":"queue.move"}"#, "op"),
+        (r#"{"op":"publish","topic":"t","queue":"q","body":1}"#, "topic"),
+        (r#"{"op":"publish","queue":"q","body":1,"ttl_ms":0}"#, "ttl_ms"),
+        (r#"{"op":"publish","queue":"q","body":1,"key":""}"#, "key"),
+        (r#"{"op":"publish","body":1}"#, "queue"),
+        (r#"{"op":"nack","tag":1,"reason":"x"}"#, "reason"),
+        (r#"{"op":"nack","tag":1,"dead_letter":true,"delay_ms":1}"#, "dead_letter"),
+        (r#"{"op":"queue.move"}"#, "from"),
+        (r#"{"op":"queue.move","from":"a","to":"a"}"#, "to"),
+        (r#"{"op":"topic.bind","queue":"q","pattern":"#.a"}"#, "pattern"),
+        (r#"{"op":"topic.list","after":{"pattern":"a"}}"#, "after.queue"),
     ] {
         assert_eq!(field(line), place, "{line}");
     }

@@ -8,7 +8,7 @@ use super::witness::Witness;
 use crate::engine::image::Image;
 use crate::engine::{Load, LoadTicket, Recovered, RecoveredQueue, StoredMessage};
 use crate::store::{Appended, Store};
-use crate::types::{Level, Lsn, QueueId, Seq, TenantId};
+use crate::types::{Level, Lsn, Priority, QueueId, Seq, TenantId};
 
 /// Every promise of a durable store.
 ///
@@ -106,6 +106,15 @@ impl Running {
                 let some = self.load_all(tenant, |at| load(*queue, at.max(from), to, 9, 9_999));
                 assert_eq!(some.await, all[1..all.len() - 1], "promise 4: the range asked for");
             }
+            for priority in (0..10).filter_map(Priority::new) {
+                let of: Vec<StoredMessage> =
+                    all.iter().filter(|s| s.message.priority() == priority).cloned().collect();
+                let ask = |from| Load {
+                    priority: Some(priority),
+                    ..load(*queue, from, last, 4, 9_999)
+                };
+                assert_eq!(self.load_all(tenant, ask).await, of, "promise 4: one priority");
+            }
         }
         let unknown = load(QueueId(u64::MAX >> 12), Seq(1), Seq(9), 9, 9);
         assert_eq!(self.store.load(tenant, unknown).await, Ok(Vec::new()));
@@ -133,7 +142,7 @@ impl Running {
 
 fn load(queue: QueueId, from: Seq, to: Seq, messages_max: usize, bytes_max: u64) -> Load {
     let ticket = LoadTicket(7);
-    Load { ticket, queue, from_seq: from, to_seq: to, messages_max, bytes_max }
+    Load { ticket, queue, priority: None, from_seq: from, to_seq: to, messages_max, bytes_max }
 }
 
 /// Numbers may be higher than they need to be; all else is as it was.

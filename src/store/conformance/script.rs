@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::engine::image::{Image, QueueImage};
 use crate::engine::{Batch, Record};
 use crate::types::{
-    Content, Fence, Level, Message, Properties, QueueId, QueueName, QueueSettings, Seq,
+    Content, Fence, Level, Message, Pattern, Priority, Properties, QueueId, QueueName,
+    QueueSettings, Seq,
 };
 
 /// See the module.
@@ -74,7 +75,9 @@ impl Script {
             0 => Record::Deleted { queue },
             1 => {
                 let ack_timeout_ms = 1 + self.below(1_000);
-                let settings = QueueSettings { ack_timeout_ms, ..there.settings.clone() };
+                let dedup_window_ms = self.below(3) * 400;
+                let settings =
+                    QueueSettings { ack_timeout_ms, dedup_window_ms, ..there.settings.clone() };
                 Record::Changed { queue, settings }
             }
             2 => {
@@ -82,8 +85,10 @@ impl Script {
                 Record::SeqReserved { queue, up_to }
             }
             3 => self.purged(queue, there),
-            4..=6 => self.delayed(queue, there),
-            7..=11 => self.removed(queue, there),
+            4 => self.bound(queue, there),
+            5 => self.rejected(queue, there),
+            6..=7 => self.delayed(queue, there),
+            8..=12 => self.removed(queue, there),
             _ => self.published(queue, there),
         }
     }
@@ -94,7 +99,14 @@ impl Script {
         let free = |name: &&&str| image.queues.values().all(|q| q.name.as_str() != **name);
         let name = QueueName::new(names.iter().find(free).unwrap()).unwrap();
         let max_messages = (self.below(2) == 0).then(|| 1 + self.below(1 << 53));
-        let settings = QueueSettings { max_messages, ..QueueSettings::default() };
+        let dead_letter = QueueName::new("dead").ok().filter(|_| self.below(2) == 0);
+        let dedup_window_ms = self.below(2) * 500;
+        let settings = QueueSettings {
+            max_messages,
+            dead_letter,
+            dedup_window_ms,
+            ..QueueSettings::default()
+        };
         Record::Created { queue, name, settings }
     }
 
@@ -110,10 +122,16 @@ impl Script {
                 headers: vec![("h".into(), "ü".into()), ("a".into(), "".into())],
                 reply_to: Some(there.name.clone()),
                 correlation_id: (self.below(2) == 0).then(|| "id".into()),
+                topic: QueueName::new("a.topic").ok().filter(|_| self.below(3) == 0),
+                key: (self.below(2) == 0).then(|| format!("key {}", self.below(9)).into()),
+                group: (self.below(3) == 0).then(|| format!("group {}", self.below(9)).into()),
+                delay_ms: self.below(3) * 1_000,
+                ttl_ms: (self.below(3) == 0).then(|| 1 + self.below(1 << 40)),
             })
         });
+        let priority = (self.below(3) == 0).then(|| Priority::new(self.below(10))).flatten();
         let published_at = 1_800_000_000_000 + self.below(1_000);
-        let message = Arc::new(Message { content, properties, published_at });
+        let message = Arc::new(Message { content, properties, priority, published_at });
         Record::Published { queue, seq, message }
     }
 
@@ -143,6 +161,25 @@ impl Script {
                 Record::Delayed { queue, seq, until, attempt: 1 + self.below(9) as u32 }
             }
             None => self.published(queue, there),
+        }
+    }
+
+    fn rejected(&mut self, queue: QueueId, there: &QueueImage) -> Record {
+        match self.some_seq(there) {
+            Some(seq) => {
+                let detail = "ä".repeat(self.below(3) as usize).into();
+                Record::Rejected { queue, seq, attempt: 1 + self.below(9) as u32, detail }
+            }
+            None => self.published(queue, there),
+        }
+    }
+
+    fn bound(&mut self, queue: QueueId, there: &QueueImage) -> Record {
+        let pattern = Pattern::new(["a.#", "*", "b.*.c"][self.below(3) as usize]).unwrap();
+        if there.bindings.contains(&pattern) {
+            Record::Unbound { queue, pattern }
+        } else {
+            Record::Bound { queue, pattern }
         }
     }
 

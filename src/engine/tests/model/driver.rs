@@ -294,7 +294,8 @@ impl Driver {
                 let batch = messages.len() > 1;
                 let messages = messages.into_iter().map(|size| self.message(size)).collect();
                 let queue = queue_name(queue);
-                (at, Request::Publish { queue, may_create, messages, batch, require }, true)
+                let to = Destination::Queue { name: queue, may_create };
+                (at, Request::Publish { to, messages, batch, require }, true)
             }
             Op::Consume { at, queue, prefetch, auto_ack } => {
                 (at, Request::Consume { queue: queue_name(queue), prefetch, auto_ack }, false)
@@ -308,7 +309,8 @@ impl Driver {
             }
             Op::Ack { at, tags } => (at, Request::Ack(self.tags(at, &tags)), false),
             Op::Nack { at, tags, delay_ms } => {
-                (at, Request::Nack { tags: self.tags(at, &tags), delay_ms }, false)
+                let (tags, reason) = (self.tags(at, &tags), "".into());
+                (at, Request::Nack { tags, delay_ms, dead_letter: false, reason }, false)
             }
             Op::Extend { at, tags, lease_ms } => {
                 (at, Request::Extend { tags: self.tags(at, &tags), lease_ms }, false)
@@ -348,7 +350,7 @@ pub(super) fn queue_name(queue: u8) -> QueueName {
 /// The queue that a request names.
 pub(super) fn ordered_name(request: &Request) -> Option<&QueueName> {
     match request {
-        Request::Publish { queue, .. }
+        Request::Publish { to: Destination::Queue { name: queue, .. }, .. }
         | Request::Consume { queue, .. }
         | Request::Pull { queue, .. }
         | Request::Declare { queue, .. }

@@ -123,7 +123,7 @@ impl Driver {
                 let name = find(&self.plain, *queue).expect("a queue's numbers are reserved");
                 self.plain.queues.get_mut(&name).unwrap().blocks.push((up_to.0, lsn));
             }
-            Record::Delayed { .. } | Record::Purged { .. } | Record::FenceReserved { .. } => {}
+            _ => {}
         }
         None
     }

@@ -146,8 +146,13 @@ fn patch() -> impl Strategy<Value = SettingsPatch> {
     let bytes = prop_oneof![4 => Just(None), 1 => Just(Some(None)), 1 => Just(Some(Some(900)))];
     let lease = prop_oneof![2 => Just(None), 1 => Just(Some(700)), 1 => Just(Some(30_000))];
     (storage, messages, bytes, lease).prop_map(|(storage, max_messages, max_bytes, lease)| {
-        let overflow = None;
-        SettingsPatch { storage, max_messages, max_bytes, overflow, ack_timeout_ms: lease }
+        SettingsPatch {
+            storage,
+            max_messages,
+            max_bytes,
+            ack_timeout_ms: lease,
+            ..SettingsPatch::default()
+        }
     })
 }
 

@@ -184,7 +184,12 @@ impl Plain {
             return Some(Err(Refusal::ShuttingDown));
         }
         match request {
-            Request::Publish { queue, may_create, messages, batch, require } => {
+            Request::Publish {
+                to: Destination::Queue { name: queue, may_create },
+                messages,
+                batch,
+                require,
+            } => {
                 Some(self.publish(queue, *may_create, messages, *batch, *require))
             }
             Request::Consume { queue, prefetch, auto_ack } => {
@@ -208,7 +213,7 @@ impl Plain {
                 None
             }
             Request::Ack(tags) => Some(self.ack(at, tags)),
-            Request::Nack { tags, delay_ms } => Some(self.nack(at, tags, *delay_ms)),
+            Request::Nack { tags, delay_ms, .. } => Some(self.nack(at, tags, *delay_ms)),
             Request::Extend { tags, lease_ms } => Some(self.extend(at, tags, *lease_ms)),
             Request::Declare { queue, settings, update } => {
                 Some(self.declare(queue, settings, *update))
@@ -225,6 +230,7 @@ impl Plain {
                 Some(Ok(Reply::List { queues, more: self.queues.len() > *limit as usize }))
             }
             Request::Peek { queue, from_seq, max, .. } => Some(self.peek(queue, from_seq.0, *max)),
+            other => unreachable!("not among the operations: {other:?}"),
         }
     }
 
@@ -305,7 +311,7 @@ impl Plain {
             queue.counters.published += 1;
         }
         let level = require.map(|asked| if asked > level { best } else { level });
-        Ok(Reply::Published { seqs, batch, level })
+        Ok(Reply::Published { seqs, duplicates: Vec::new(), batch, level })
     }
 
     fn admit(&self, name: &QueueName, messages: &[Message]) -> Result<(), Refusal> {
@@ -503,6 +509,7 @@ impl Plain {
             ready: queue.ready(self.durable).len() as u64,
             delayed: count(|place| matches!(place, Place::Delayed(_))),
             in_hand: count(|place| matches!(place, Place::InHand { .. })),
+            dead_waiting: 0,
             bytes: queue.bytes(),
             consumers: consumers.sum::<usize>() as u64,
             oldest_age_ms: oldest.map_or(0, |at| self.now.wall_ms - at),

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::frame::FORMAT;
 use super::damage::{Files, Found, history, look_at};
+use crate::engine::RecoveredQueue;
+use crate::types::{self, Headers, Message, QueueName};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores")
@@ -43,12 +45,55 @@ fn told(found: &Found) -> String {
                 stored.attempt,
                 stored.not_before,
                 message.published_at,
-                (&message.content, &message.properties)
+                (&message.content, message.properties.as_deref().map(Properties::from))
             )
             .unwrap();
+            tell_more(&mut text, message);
         }
+        tell_queue(&mut text, queue);
     }
     text
+}
+
+/// What messages had in format 1.
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is printed")]
+struct Properties<'a> {
+    headers: &'a Headers,
+    reply_to: &'a Option<QueueName>,
+    correlation_id: &'a Option<Box<str>>,
+}
+
+impl<'a> From<&'a types::Properties> for Properties<'a> {
+    fn from(properties: &'a types::Properties) -> Self {
+        let types::Properties { headers, reply_to, correlation_id, .. } = properties;
+        Self { headers, reply_to, correlation_id }
+    }
+}
+
+/// What messages have since format 2.
+fn tell_more(text: &mut String, message: &Message) {
+    if let Some(priority) = message.priority {
+        writeln!(text, "    priority {}", priority.number()).unwrap();
+    }
+    let Some(properties) = &message.properties else { return };
+    let types::Properties { topic, key, group, delay_ms, ttl_ms, .. } = &**properties;
+    if topic.is_some() || key.is_some() || group.is_some() || *delay_ms > 0 || ttl_ms.is_some() {
+        writeln!(text, "    {topic:?} {key:?} {group:?} {delay_ms} {ttl_ms:?}").unwrap();
+    }
+}
+
+/// What queues have since format 2.
+fn tell_queue(text: &mut String, queue: &RecoveredQueue) {
+    for (key, seq, at) in &queue.keys {
+        writeln!(text, "  key {key:?} {seq} at {at}").unwrap();
+    }
+    for pattern in &queue.bindings {
+        writeln!(text, "  binding {pattern}").unwrap();
+    }
+    for known in queue.known.iter().filter(|known| known.rejected.is_some()) {
+        writeln!(text, "  rejected {} {:?}", known.seq, known.rejected).unwrap();
+    }
 }
 
 fn write(folder: &Path, files: &Files, found: &Found) {

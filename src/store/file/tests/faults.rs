@@ -139,6 +139,7 @@ async fn a_flush_that_hangs_holds_up_neither_appends_nor_reads() {
         let _ = store.append(TENANT, published(lsn, lsn - 1));
     }
     let load = crate::engine::Load {
+        priority: None,
         ticket: crate::engine::LoadTicket(1),
         queue: QUEUE,
         from_seq: Seq(1),
