@@ -108,7 +108,7 @@ fn places_are_named() {
         (r#"{"op":"nack","tag":1,"dead_letter":true,"delay_ms":1}"#, "dead_letter"),
         (r#"{"op":"queue.move"}"#, "from"),
         (r#"{"op":"queue.move","from":"a","to":"a"}"#, "to"),
-        (r#"{"op":"topic.bind","queue":"q","pattern":"#.a"}"#, "pattern"),
+        (r#"{"op":"topic.bind","queue":"q","pattern":"a..b"}"#, "pattern"),
         (r#"{"op":"topic.list","after":{"pattern":"a"}}"#, "after.queue"),
     ] {
         assert_eq!(field(line), place, "{line}");

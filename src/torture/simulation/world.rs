@@ -21,6 +21,7 @@ use crate::types::{
 const TENANT: TenantId = TenantId(7);
 const QUEUES: [&str; 4] = ["orders", "mail", "memory", "rare"];
 const CONNECTIONS: u64 = 3;
+const DRAIN_ROUNDS_MAX: u32 = 20_000;
 const PREFETCH: u32 = 4;
 
 /// What a request was, for when its answer comes.
@@ -144,7 +145,8 @@ impl World {
                 self.disk.cut_after(1 + self.random.below(25));
             }
             let started = Stepped::start(mount, options);
-            let survived = !cut || started.is_ok() && self.random.one_in(2);
+            let stands = started.is_ok() && self.disk.is_of_use();
+            let survived = !cut || stands && self.random.one_in(2);
             self.disk.heal();
             match started {
                 Ok(store) if survived => return self.serve(store),
@@ -515,8 +517,12 @@ impl World {
                 Request::Consume { queue: queue.clone(), prefetch: PREFETCH, auto_ack: false };
             self.ask_as(&mut server, connection, request, Asked::Consume)?;
         }
-        let mut quiet = 0;
+        let (mut quiet, mut rounds) = (0, 0);
         while quiet < 3 {
+            rounds += 1;
+            if rounds > DRAIN_ROUNDS_MAX {
+                return Err("the server does not come to rest".into());
+            }
             let before = self.oracle.delivered;
             self.input(&mut server, Input::Tick)?;
             self.write(&mut server)?;
@@ -532,11 +538,11 @@ impl World {
                     self.ask_as(&mut server, connection, request, Asked::Ack { id, held })?;
                 }
             }
+            if server.latched {
+                return Err("the store latched although nothing failed".into());
+            }
             let busy = server.store.has_gathered() || self.oracle.delivered > before;
             quiet = if busy { 0 } else { quiet + 1 };
-        }
-        if server.latched {
-            return Err("the store latched although nothing failed".into());
         }
         self.oracle.drained()
     }
