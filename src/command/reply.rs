@@ -151,12 +151,7 @@ fn integers(out: &mut Vec<u8>, name: &str, numbers: impl Iterator<Item = u64>) {
     out.push(b']');
 }
 
-fn objects<T>(
-    out: &mut Vec<u8>,
-    name: &str,
-    items: &[T],
-    fields: impl Fn(&mut Vec<u8>, &T),
-) {
+fn objects<T>(out: &mut Vec<u8>, name: &str, items: &[T], fields: impl Fn(&mut Vec<u8>, &T)) {
     field_name(out, name);
     out.push(b'[');
     list(out, items, |out, item| object(out, |out| fields(out, item)));

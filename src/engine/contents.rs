@@ -48,8 +48,25 @@ pub(super) struct Dead {
 /// What a message has for as long as it is in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
-    expires_at: Option<WallMs>,
+    published_at: WallMs,
+    /// The end of its own TTL.
+    ends_at: Option<WallMs>,
     group: Option<GroupId>,
+}
+
+impl Mark {
+    /// When it expires, by its own TTL or by its queue's.
+    fn expires_at(&self, queue_ttl: Option<u64>) -> Option<WallMs> {
+        let by_queue = queue_ttl.map(|ttl| self.published_at.saturating_add(ttl));
+        [self.ends_at, by_queue].into_iter().flatten().min()
+    }
+}
+
+/// What a new or recovered message may have, for its mark.
+struct Traits<'a> {
+    published_at: WallMs,
+    ends_at: Option<WallMs>,
+    group: Option<&'a str>,
 }
 
 /// A message without its place.
@@ -66,6 +83,8 @@ pub(super) struct Contents {
     window: Window,
     /// Whether the contents of messages are in the store, too.
     stored: bool,
+    /// The queue's `ttl_ms`.
+    ttl: Option<u64>,
     /// Messages up to this one may be delivered, as far as durability goes.
     visible_to: Seq,
     /// Ready messages beyond `visible_to`, ascending.
@@ -92,6 +111,7 @@ impl Contents {
         Self {
             window,
             stored,
+            ttl: None,
             visible_to: Seq(0),
             hidden: VecDeque::new(),
             lanes: BTreeMap::new(),
@@ -123,7 +143,14 @@ impl Contents {
             return;
         }
         let loose = Loose { attempt: known.attempt, message: None };
-        let is_first = self.mark(known.seq, known.expires_at, known.group.as_deref());
+        let is_first = self.mark(
+            known.seq,
+            known.published_at.map(|published_at| Traits {
+                published_at,
+                ends_at: known.expires_at,
+                group: known.group.as_deref(),
+            }),
+        );
         self.place(known.seq, known.priority, known.not_before, loose, is_first, now);
     }
 
@@ -153,22 +180,24 @@ impl Contents {
             self.lane(priority).publish(Entry { seq, attempt: 0, message });
             return;
         }
-        let is_first = self.mark(seq, message.expires_at(), message.group());
+        let is_first = self.mark(seq, Some(traits(&message)));
         let not_before = message.not_before();
         let loose = Loose { attempt: 0, message: Some(message) };
         self.place(seq, priority, not_before, loose, is_first, now);
     }
 
     /// Notes what a message has for good. Answers whether none of its group is before it.
-    fn mark(&mut self, seq: Seq, expires_at: Option<WallMs>, group: Option<&str>) -> IsFirst {
-        if expires_at.is_none() && group.is_none() {
+    fn mark(&mut self, seq: Seq, traits: Option<Traits<'_>>) -> IsFirst {
+        let Some(Traits { published_at, ends_at, group }) = traits else { return IsFirst(None) };
+        if ends_at.is_none() && group.is_none() && self.ttl.is_none() {
             return IsFirst(None);
         }
-        if let Some(at) = expires_at {
+        let joined = group.map(|name| self.groups.join(name, seq));
+        let mark = Mark { published_at, ends_at, group: joined.map(|(id, _)| id) };
+        if let Some(at) = mark.expires_at(self.ttl) {
             self.alarms.insert((at, seq));
         }
-        let joined = group.map(|name| self.groups.join(name, seq));
-        self.marks.insert(seq, Mark { expires_at, group: joined.map(|(id, _)| id) });
+        self.marks.insert(seq, mark);
         IsFirst(joined.filter(|(_, is_first)| !is_first).map(|(id, _)| id))
     }
 
@@ -224,7 +253,7 @@ impl Contents {
         }
         let marks = &self.marks;
         for seq in self.postponed.extract_if(.., |postponed| *postponed <= seq) {
-            if let Some(at) = marks.get(&seq).and_then(|mark| mark.expires_at) {
+            if let Some(at) = marks.get(&seq).and_then(|mark| mark.expires_at(self.ttl)) {
                 self.alarms.insert((at, seq));
             }
         }
@@ -263,6 +292,9 @@ impl Contents {
         let Entry { seq, attempt, message } = entry;
         let priority = message.priority();
         if not_before > now {
+            if self.ttl.is_some() && !self.marks.contains_key(&seq) {
+                self.mark(seq, Some(traits(&message)));
+            }
             let loose = Loose { attempt, message: Some(message) };
             return self.place(seq, priority, not_before, loose, IsFirst(None), now);
         }
@@ -287,8 +319,7 @@ impl Contents {
 
     /// Forgets the time at which a delay ends, unless a TTL ends then.
     fn unset(&mut self, at: WallMs, seq: Seq) {
-        let expires_at = self.marks.get(&seq).and_then(|mark| mark.expires_at);
-        if expires_at != Some(at) {
+        if self.expires_at(seq) != Some(at) {
             self.alarms.remove(&(at, seq));
         }
     }
@@ -300,7 +331,9 @@ impl Contents {
             return false;
         }
         let Some(mark) = self.marks.remove(&seq) else { return false };
-        if let Some(at) = mark.expires_at {
+        if let Some(at) = mark.expires_at(self.ttl)
+            && self.delayed.get(seq).is_none_or(|delayed| delayed.until != at)
+        {
             self.alarms.remove(&(at, seq));
         }
         if let Some((next, waiting)) = mark.group.and_then(|id| self.groups.leave(id, seq)) {
@@ -320,10 +353,31 @@ impl Contents {
     /// A dead message is alive again.
     pub(super) fn revive(&mut self, entry: Entry, now: WallMs) {
         let Entry { seq, attempt, message } = entry;
-        let is_first = self.mark(seq, message.expires_at(), message.group());
+        let known = (!is_plain(&message)).then(|| traits(&message));
+        let is_first = self.mark(seq, known);
         let (priority, not_before) = (message.priority(), message.not_before());
         let loose = Loose { attempt, message: Some(message) };
         self.place(seq, priority, not_before, loose, is_first, now);
+    }
+
+    /// The queue has another TTL. What is not known one by one is looked at by its age; a message
+    /// that was delayed before there was a TTL, when it becomes ready.
+    pub(super) fn set_ttl(&mut self, ttl: Option<u64>) {
+        let before = std::mem::replace(&mut self.ttl, ttl);
+        for (seq, mark) in &self.marks {
+            let delayed = self.delayed.get(*seq).map(|delayed| delayed.until);
+            if let Some(at) = mark.expires_at(before).filter(|at| delayed != Some(*at)) {
+                self.alarms.remove(&(at, *seq));
+            }
+            if let Some(at) = mark.expires_at(ttl) {
+                self.alarms.insert((at, *seq));
+            }
+        }
+    }
+
+    /// When the message expires, if it has a mark.
+    fn expires_at(&self, seq: Seq) -> Option<WallMs> {
+        self.marks.get(&seq).and_then(|mark| mark.expires_at(self.ttl))
     }
 
     /// When something is due next.
@@ -339,8 +393,7 @@ impl Contents {
                 return None;
             }
             self.alarms.remove(&(at, seq));
-            let expires_at = self.marks.get(&seq).and_then(|mark| mark.expires_at);
-            if expires_at.is_some_and(|end| end <= now) {
+            if self.expires_at(seq).is_some_and(|end| end <= now) {
                 if seq > self.visible_to {
                     self.postponed.push(seq);
                 } else if !self.in_hand.contains_key(&seq) {
@@ -400,8 +453,8 @@ impl Contents {
             (seq, self.kept.get(&seq).map(|message| (delayed.attempt, message)))
         });
         let waiting = self.groups.waiting().range(from..).next();
-        let waiting = waiting
-            .map(|(seq, w)| (*seq, w.message.as_ref().map(|message| (w.attempt, message))));
+        let waiting =
+            waiting.map(|(seq, w)| (*seq, w.message.as_ref().map(|message| (w.attempt, message))));
         let dead = self.dead.range(from..).next();
         let dead =
             dead.map(|(seq, d)| (*seq, d.message.as_ref().map(|message| (d.attempt, message))));
@@ -483,6 +536,11 @@ impl Contents {
         let grouped = self.marks.values().filter(|mark| mark.group.is_some()).count();
         assert_eq!(grouped, self.groups.members(), "each member has its mark");
     }
+}
+
+fn traits(message: &SharedMessage) -> Traits<'_> {
+    let (published_at, ends_at) = (message.published_at, message.expires_at());
+    Traits { published_at, ends_at, group: message.group() }
 }
 
 /// The group whose first message another one is; none: it is the first, or has no group.

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
+use super::DeadReason;
 use super::contents::{Dead, Loose};
+use super::lane::{Entry, Missing};
 use super::paging::Loading;
 use super::room::Room;
 use super::stage::Stage;
 use super::tenant::Tenant;
-use super::DeadReason;
-use super::lane::{Entry, Missing};
 use crate::types::{Message, QueueId, QueueName, Seq, WallMs};
 
 /// Moves that are written as one batch at most.

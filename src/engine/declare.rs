@@ -164,6 +164,7 @@ impl Tenant {
         if settings.dedup_window_ms == 0 {
             queue.keys = Keys::default();
         }
+        queue.contents.set_ttl(settings.ttl_ms);
         let before = std::mem::replace(&mut queue.settings, settings);
         let after = queue.last_lsn;
         self.note_source(id, before.dead_letter.as_ref(), false);

@@ -3,8 +3,8 @@
 //! that the input stirred, and by a pull that wants its answer at once.
 
 use super::connection::{Connection, Consumer, Grip, Pull, PullId, Seat};
-use super::lane::{Entry, Head};
 use super::contents::{Held, Loose};
+use super::lane::{Entry, Head};
 use super::queue::Queue;
 use super::tenant::Tenant;
 use super::timer::{Timer, Timers};

@@ -160,7 +160,10 @@ impl Tenant {
         let quotas = &self.limits.quotas;
         let over = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| used >= limit);
         if queue.messages >= messages_max || queue.bytes >= bytes_max {
-            findings.push(finding("quota", "the queue is full: publishes to it are refused, or drop its oldest messages"));
+            findings.push(finding(
+                "quota",
+                "the queue is full: publishes to it are refused, or drop its oldest messages",
+            ));
         }
         if over(quotas.messages, self.usage.messages) || over(quotas.bytes, self.usage.bytes) {
             findings.push(finding("quota", "the tenant's quota is used up: publishes are refused"));

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
+use super::DeadReason;
 use super::queue::Queue;
 use super::tenant::Tenant;
 use super::timer::Timer;
-use super::DeadReason;
 use crate::types::QueueId;
 
 /// Delays and TTLs that are looked at with one input.

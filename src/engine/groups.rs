@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::number_map::NumberMap;
 use super::Window;
+use super::number_map::NumberMap;
 use crate::types::{Priority, Seq, SharedMessage, WallMs};
 
 /// A group within its queue.

@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Batch, KnownMessage, Load, Record, Recovered, RecoveredQueue, StoredMessage};
-use crate::types::{
-    Fence, Lsn, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, WallMs,
-};
+use crate::types::{Fence, Lsn, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, WallMs};
 
 /// A tenant's durable state.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +22,8 @@ pub(crate) struct QueueImage {
     pub(crate) settings: QueueSettings,
     pub(crate) next_seq: Seq,
     pub(crate) messages: BTreeMap<Seq, StoredMessage>,
+    /// Messages that were returned.
+    pub(crate) returned: BTreeSet<Seq>,
     /// What consumers said of messages that they refused for good.
     pub(crate) rejected: BTreeMap<Seq, Box<str>>,
     /// Keys with their message and its time, in the order of their publishing.
@@ -59,6 +59,7 @@ impl Image {
                     settings,
                     next_seq: Seq(1),
                     messages: BTreeMap::new(),
+                    returned: BTreeSet::new(),
                     rejected: BTreeMap::new(),
                     keys: Vec::new(),
                     bindings: BTreeSet::new(),
@@ -92,13 +93,16 @@ impl Image {
             }
             Record::Removed { queue, seq, bytes } => {
                 self.queue(*queue).rejected.remove(seq);
+                self.queue(*queue).returned.remove(seq);
                 let removed = self.queue(*queue).messages.remove(seq);
                 let removed = removed.expect("a message that is removed exists");
                 assert_eq!(removed.message.size(), *bytes);
             }
-            Record::Delayed { queue, seq, until, attempt } => {
+            Record::Delayed { queue, seq, until, attempt, published_at } => {
+                self.queue(*queue).returned.insert(*seq);
                 let stored = self.queue(*queue).messages.get_mut(seq);
                 let stored = stored.expect("a message that is delayed exists");
+                assert_eq!(stored.message.published_at, *published_at);
                 (stored.not_before, stored.attempt) = (*until, *attempt);
             }
             Record::Rejected { queue, seq, attempt, detail } => {
@@ -117,6 +121,7 @@ impl Image {
                 assert!(except.is_sorted());
                 let kept = |seq: &Seq| except.iter().find(|(kept, _)| kept == seq);
                 self.queue(*queue).rejected.retain(|seq, _| kept(seq).is_some());
+                self.queue(*queue).returned.retain(|seq| kept(seq).is_some());
                 self.queue(*queue).messages.retain(|seq, stored| match kept(seq) {
                     Some((_, bytes)) => stored.message.size() == *bytes,
                     None => seq > up_to,
@@ -182,12 +187,15 @@ impl QueueImage {
         let StoredMessage { seq, attempt, not_before, message } = stored;
         let rejected = self.rejected.get(seq).cloned();
         let (expires_at, group) = (message.expires_at(), message.group().map(Into::into));
-        let plain = *attempt == 0 && *not_before == 0 && expires_at.is_none() && group.is_none();
+        let marked = message.not_before() > 0 || expires_at.is_some() || group.is_some();
+        let at = marked || self.returned.contains(seq);
+        let plain = !at && *attempt == 0 && *not_before == 0;
         (!plain || rejected.is_some()).then(|| KnownMessage {
             seq: *seq,
             priority: message.priority(),
             attempt: *attempt,
             not_before: *not_before,
+            published_at: at.then_some(message.published_at),
             expires_at,
             group,
             rejected,

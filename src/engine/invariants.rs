@@ -81,7 +81,8 @@ impl Tenant {
                 *ghosts += u32::from(grip.ghost);
             }
             if !grip.ghost {
-                let held = self.queues.get(&grip.queue).and_then(|q| q.contents.in_hand.get(&grip.seq));
+                let held =
+                    self.queues.get(&grip.queue).and_then(|q| q.contents.in_hand.get(&grip.seq));
                 assert!(held.is_some_and(|held| (held.connection, held.tag) == (id, *tag)));
             }
         }
@@ -135,7 +136,10 @@ impl Tenant {
                     leases += 1;
                     let grip = self.connections.get(id).and_then(|c| c.tags.get(tag));
                     let grip = grip.expect("a lease has a tag");
-                    let held = self.queues.get(&grip.queue).and_then(|q| q.contents.in_hand.get(&grip.seq));
+                    let held = self
+                        .queues
+                        .get(&grip.queue)
+                        .and_then(|q| q.contents.in_hand.get(&grip.seq));
                     assert_eq!(held.map(|held| held.deadline), Some(*at));
                 }
                 Timer::Pull(id, pull) => {

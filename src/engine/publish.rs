@@ -315,7 +315,9 @@ impl Tenant {
             }
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.counters.duplicates += duplicates.len() as u64;
-                queue.last_used = self.now.monotonic;
+                if let Destination::Queue { .. } = to {
+                    queue.last_used = self.now.monotonic;
+                }
                 if !duplicates.is_empty() {
                     known = known.max(queue.last_lsn);
                 }

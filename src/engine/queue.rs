@@ -95,6 +95,8 @@ impl Queue {
         recording: Recording,
         window: Window,
     ) -> Self {
+        let mut contents = Contents::new(recording == Recording::All, window);
+        contents.set_ttl(settings.ttl_ms);
         Self {
             id,
             name,
@@ -108,7 +110,7 @@ impl Queue {
             last_lsn: Lsn(0),
             messages: 0,
             bytes: 0,
-            contents: Contents::new(recording == Recording::All, window),
+            contents,
             keys: Keys::default(),
             consumers: BTreeSet::new(),
             impatient: BTreeSet::new(),
@@ -175,12 +177,7 @@ impl Queue {
     }
 
     /// Takes a consumer out of everything.
-    pub(super) fn part(
-        &mut self,
-        consumer: Consumer,
-        turn: &mut Option<Turn>,
-        now: Monotonic,
-    ) {
+    pub(super) fn part(&mut self, consumer: Consumer, turn: &mut Option<Turn>, now: Monotonic) {
         self.step_out(turn);
         self.consumers.remove(&consumer);
         self.impatient.remove(&consumer);

@@ -69,6 +69,8 @@ pub enum Record {
         until: WallMs,
         /// Deliveries so far.
         attempt: u32,
+        /// When the message was published.
+        published_at: WallMs,
     },
     /// A consumer refused a message for good; it waits to be moved to the dead-letter queue.
     Rejected {
@@ -144,6 +146,8 @@ pub struct KnownMessage {
     pub attempt: u32,
     /// Not delivered before; may lie in the past.
     pub not_before: WallMs,
+    /// When it was published, if the store knows that without reading it.
+    pub published_at: Option<WallMs>,
     /// The end of its own TTL.
     pub expires_at: Option<WallMs>,
     /// Its group.

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::DeadReason;
 use super::dead_letter::dead_copy;
 use super::queue::Queue;
 use super::stage::Stage;
 use super::tenant::Tenant;
-use super::DeadReason;
 use crate::types::{Overflow, QueueId, Seq, SharedMessage};
 
 /// Why there is no room.
@@ -85,8 +85,7 @@ impl Tenant {
         let mut planned = room.queues.get(&id).copied().unwrap_or_default();
         loop {
             let has = queue.messages + planned.messages_in - planned.messages_out;
-            let has_bytes =
-                (queue.bytes + planned.bytes_in).saturating_sub(planned.bytes_out);
+            let has_bytes = (queue.bytes + planned.bytes_in).saturating_sub(planned.bytes_out);
             let fits = has.saturating_add(messages) <= messages_max
                 && has_bytes.saturating_add(bytes) <= bytes_max;
             if fits {

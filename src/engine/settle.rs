@@ -14,19 +14,23 @@ use super::stage::Stage;
 use super::tenant::Tenant;
 use super::timer::Timer;
 use super::{DeadReason, Record, Refusal, Reply, Tags};
-use crate::types::{
-    ConnectionId, Lsn, QueueId, RequestToken, Seq, SharedMessage, Tag, WallMs,
-};
+use crate::types::{ConnectionId, Lsn, QueueId, RequestToken, Seq, SharedMessage, Tag, WallMs};
 
 /// What is asked for each tag.
 #[derive(Debug, Clone)]
 enum Settlement {
     Ack,
     /// Returned: at once, or at a time.
-    Nack { until: WallMs },
+    Nack {
+        until: WallMs,
+    },
     /// Refused for good.
-    Reject { reason: Box<str> },
-    Extend { lease_ms: Option<u64> },
+    Reject {
+        reason: Box<str>,
+    },
+    Extend {
+        lease_ms: Option<u64>,
+    },
 }
 
 impl Settlement {
@@ -227,7 +231,8 @@ impl Tenant {
         let entry = Entry { seq, attempt, message };
         let counts = queue.settings.max_attempts.is_some();
         if queue.is_durable() && !failed && (until > 0 || counts) {
-            stage.change(id, Record::Delayed { queue: id, seq, until, attempt });
+            let published_at = entry.message.published_at;
+            stage.change(id, Record::Delayed { queue: id, seq, until, attempt, published_at });
         }
         match queue.fate(&entry, now) {
             Some(reason) => {
@@ -250,8 +255,7 @@ impl Tenant {
             return self.stage_removal(stage, id, seq, size);
         };
         let to = self.names.get(&target).copied();
-        let copy =
-            dead_copy(&message, &queue.name, seq, DeadReason::Rejected, Some(reason), now);
+        let copy = dead_copy(&message, &queue.name, seq, DeadReason::Rejected, Some(reason), now);
         if let Some(to) = to
             && self.can_move(id, to)
         {

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
+use super::Record;
 use super::queue::Recording;
 use super::tenant::Tenant;
 use super::waiting::Waiting;
-use super::Record;
 use crate::types::{Level, Lsn, QueueId, QueueName, QueueSettings, Seq, SharedMessage};
 
 /// What has gathered.
@@ -75,8 +75,7 @@ impl Tenant {
         self.usage.bytes += size;
         match queue.recording {
             Recording::All => {
-                let record =
-                    Record::Published { queue: id, seq, message: Arc::clone(&message) };
+                let record = Record::Published { queue: id, seq, message: Arc::clone(&message) };
                 stage.change(id, record);
             }
             Recording::Shell if !self.ledger.failed() => {

@@ -333,7 +333,8 @@ mod tests {
     fn an_event_has_the_documented_shape() {
         let queue = QueueName::new("orders").unwrap();
         let content = Content::Payload(b"hi".as_slice().into());
-        let plain = Message { content, properties: None, priority: None, published_at: 1_763_877_600_000 };
+        let plain =
+            Message { content, properties: None, priority: None, published_at: 1_763_877_600_000 };
         let mut out = Vec::new();
         let hand = Some((Tag(5), 77));
         let delivered =

@@ -27,5 +27,5 @@ pub use pattern::{Pattern, PatternError};
 pub use priority::Priority;
 pub use quota::{Quota, Quotas};
 pub use san::{San, SanError, SanKind};
-pub use settings::{LEASE_MS_MAX, SettingError, Overflow, QueueSettings, SettingsPatch, Storage};
+pub use settings::{LEASE_MS_MAX, Overflow, QueueSettings, SettingError, SettingsPatch, Storage};
 pub use time::{Monotonic, Now, WallMs};

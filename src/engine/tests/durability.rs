@@ -119,7 +119,9 @@ fn a_nack_is_recorded_only_if_it_delays() {
     let until = bench.now.wall_ms + 500;
     let queue = QueueId(1);
     let (seq, attempt) = (Seq(1), 2);
-    assert_eq!(records(&effects), [Record::Delayed { queue, seq, until, attempt }]);
+    let published_at = bench.now.wall_ms;
+    let delayed = Record::Delayed { queue, seq, until, attempt, published_at };
+    assert_eq!(records(&effects), [delayed]);
     assert_eq!(answers(&effects), []);
     assert_eq!(answers(&bench.flush()), [Ok(Reply::Nacked(1))]);
 }

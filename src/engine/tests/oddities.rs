@@ -103,6 +103,7 @@ fn recovered() -> Recovered {
         priority: Priority::default(),
         attempt,
         not_before,
+        published_at: Some(1_800_000_000_000),
         expires_at: Some(1_800_000_000_900),
         group: Some("g".into()),
         rejected: None,

@@ -148,12 +148,10 @@ fn a_level_that_the_store_cannot_give_is_refused_at_once() {
     assert_eq!(bench.tenant.usage().queues, 0);
     let answer = bench.ask(A, require("q", Level::Memory));
     let level = Some(Level::Memory);
-    assert_eq!(answer, Ok(Reply::Published {
-        seqs: vec![Seq(1)],
-        duplicates: vec![],
-        batch: false,
-        level,
-    }));
+    assert_eq!(
+        answer,
+        Ok(Reply::Published { seqs: vec![Seq(1)], duplicates: vec![], batch: false, level })
+    );
 
     let mut bench = Bench::new(durable(), open());
     let (asked, best) = (Level::Replicated, Level::Disk);

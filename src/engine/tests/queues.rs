@@ -142,7 +142,8 @@ fn info_tells_age_and_counters() {
     bench.send(B, ack(&[1]));
     let info = bench.info("q");
     assert_eq!(info.oldest_age_ms, 0);
-    let counters = QueueCounters { published: 2, delivered: 2, acked: 1, ..QueueCounters::default() };
+    let counters =
+        QueueCounters { published: 2, delivered: 2, acked: 1, ..QueueCounters::default() };
     assert_eq!(info.counters, counters);
 }
 

@@ -109,10 +109,8 @@ impl Running {
             for priority in (0..10).filter_map(Priority::new) {
                 let of: Vec<StoredMessage> =
                     all.iter().filter(|s| s.message.priority() == priority).cloned().collect();
-                let ask = |from| Load {
-                    priority: Some(priority),
-                    ..load(*queue, from, last, 4, 9_999)
-                };
+                let ask =
+                    |from| Load { priority: Some(priority), ..load(*queue, from, last, 4, 9_999) };
                 assert_eq!(self.load_all(tenant, ask).await, of, "promise 4: one priority");
             }
         }

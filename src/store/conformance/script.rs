@@ -158,7 +158,9 @@ impl Script {
         match self.some_seq(there) {
             Some(seq) => {
                 let until = 1_800_000_000_000 + self.below(1 << 40);
-                Record::Delayed { queue, seq, until, attempt: 1 + self.below(9) as u32 }
+                let attempt = 1 + self.below(9) as u32;
+                let published_at = there.messages[&seq].message.published_at;
+                Record::Delayed { queue, seq, until, attempt, published_at }
             }
             None => self.published(queue, there),
         }

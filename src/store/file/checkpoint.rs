@@ -11,7 +11,9 @@
 
 use super::codec::{Damaged, Reader, checksum, put_bytes, put_number, put_numbers};
 use super::frame::FORMAT;
-use super::index::{FileNumber, FileState, Index, QueueState, RunId, TenantState};
+use super::index::{
+    FileNumber, FileState, Index, QueueState, Returned, RunId, TenantState,
+};
 use super::run::{Marks, Places, Run};
 use crate::types::{Fence, Lsn, Priority, QueueId, Seq, TenantId};
 
@@ -60,8 +62,9 @@ fn put_queue(out: &mut Vec<u8>, id: QueueId, queue: &QueueState) {
     put_bytes(out, queue.name.as_str().as_bytes());
     put_bytes(out, &serde_json::to_vec(&queue.settings).unwrap_or_default());
     put_numbers(out, [queue.next_seq.0, queue.returned.len() as u64]);
-    for (seq, (attempt, until)) in &queue.returned {
-        put_numbers(out, [seq.0, u64::from(*attempt), *until]);
+    for (seq, returned) in &queue.returned {
+        let Returned { attempt, until, published_at } = returned;
+        put_numbers(out, [seq.0, u64::from(*attempt), *until, published_at.unwrap_or(0)]);
     }
     put_number(out, queue.rejected.len() as u64);
     for (seq, detail) in &queue.rejected {
@@ -133,18 +136,16 @@ fn tenant(
     Ok((TenantId(id), state))
 }
 
-fn queue(
-    reader: &mut Reader<'_>,
-    format: u32,
-    files: &mut Files,
-) -> Result<QueueState, Damaged> {
+fn queue(reader: &mut Reader<'_>, format: u32, files: &mut Files) -> Result<QueueState, Damaged> {
     let (name, settings) = (reader.name()?, reader.settings()?);
     let [next_seq, returned] = reader.numbers()?;
     let mut queue = QueueState::restored(name, settings, Seq(next_seq));
     for _ in 0..returned {
         let [seq, attempt, until] = reader.numbers()?;
         let attempt = u32::try_from(attempt).map_err(|_| Damaged)?;
-        queue.returned.insert(Seq(seq), (attempt, until));
+        let published_at = if format > 1 { Some(reader.number()?) } else { None };
+        let published_at = published_at.filter(|at| *at > 0);
+        queue.returned.insert(Seq(seq), Returned { attempt, until, published_at });
     }
     if format > 1 {
         recent(reader, &mut queue)?;

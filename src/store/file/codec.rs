@@ -24,7 +24,13 @@ pub(super) enum Entry {
     Deleted { queue: QueueId },
     Published { queue: QueueId, seq: Seq, bytes: u64, published_at: WallMs, traits: Traits },
     Removed { queue: QueueId, seq: Seq, bytes: u64 },
-    Delayed { queue: QueueId, seq: Seq, until: WallMs, attempt: u32 },
+    Delayed {
+        queue: QueueId,
+        seq: Seq,
+        until: WallMs,
+        attempt: u32,
+        published_at: Option<WallMs>,
+    },
     Purged { queue: QueueId, except: Vec<(Seq, u64)> },
     SeqReserved { queue: QueueId, up_to: Seq },
     FenceReserved { up_to: Fence },
@@ -44,6 +50,7 @@ pub(super) struct Traits {
 /// What the engine must know of a message after a restart without reading it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Mark {
+    pub(super) published_at: WallMs,
     /// Not delivered before; 0: at once.
     pub(super) not_before: WallMs,
     pub(super) expires_at: Option<WallMs>,
@@ -120,9 +127,11 @@ pub(super) fn put_record(out: &mut Vec<u8>, salt: u32, record: &Record) {
         Record::Removed { queue, seq, bytes } => put(out, salt, REMOVED, |out| {
             put_numbers(out, [queue.0, seq.0, *bytes]);
         }),
-        Record::Delayed { queue, seq, until, attempt } => put(out, salt, DELAYED, |out| {
-            put_numbers(out, [queue.0, seq.0, *until, u64::from(*attempt)]);
-        }),
+        Record::Delayed { queue, seq, until, attempt, published_at } => {
+            put(out, salt, DELAYED, |out| {
+                put_numbers(out, [queue.0, seq.0, *until, u64::from(*attempt), *published_at]);
+            });
+        }
         Record::Purged { queue, up_to, except } => put(out, salt, PURGED, |out| {
             put_numbers(out, [queue.0, up_to.0, except.len() as u64]);
             except.iter().for_each(|(seq, bytes)| put_numbers(out, [seq.0, *bytes]));
@@ -206,8 +215,8 @@ fn put_more(out: &mut Vec<u8>, properties: &Properties) {
 
 /// Appends a mark, for [`Reader::mark`].
 pub(super) fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
-    let Mark { not_before, expires_at, group } = mark;
-    put_numbers(out, [*not_before, expires_at.unwrap_or(0)]);
+    let Mark { published_at, not_before, expires_at, group } = mark;
+    put_numbers(out, [*published_at, *not_before, expires_at.unwrap_or(0)]);
     put_bytes(out, group.as_deref().unwrap_or("").as_bytes());
 }
 
@@ -404,7 +413,9 @@ impl<'a> Reader<'a> {
             DELAYED => {
                 let [seq, until, attempt] = self.numbers()?;
                 let attempt = u32::try_from(attempt).map_err(|_| Damaged)?;
-                Entry::Delayed { queue, seq: Seq(seq), until, attempt }
+                // Format 1 ends here.
+                let published_at = if self.left() > 0 { Some(self.number()?) } else { None };
+                Entry::Delayed { queue, seq: Seq(seq), until, attempt, published_at }
             }
             PURGED => {
                 let [_up_to, count] = self.numbers()?;
@@ -475,10 +486,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn mark(&mut self) -> Result<Mark, Damaged> {
-        let [not_before, expires_at] = self.numbers()?;
+        let [published_at, not_before, expires_at] = self.numbers()?;
         let group = Some(self.text()?).filter(|group| !group.is_empty());
         let expires_at = Some(expires_at).filter(|at| *at > 0);
-        Ok(Mark { not_before, expires_at, group: group.map(Into::into) })
+        Ok(Mark { published_at, not_before, expires_at, group: group.map(Into::into) })
     }
 
     pub(super) fn pattern(&mut self) -> Result<Pattern, Damaged> {
@@ -523,7 +534,7 @@ impl More<'_> {
         let after = |ms: u64| published_at.saturating_add(ms);
         let not_before = if self.delay_ms > 0 { after(self.delay_ms) } else { 0 };
         let (expires_at, group) = (self.ttl_ms.map(after), self.group.map(Into::into));
-        let mark = Mark { not_before, expires_at, group };
+        let mark = Mark { published_at, not_before, expires_at, group };
         Traits { priority: priority.unwrap_or_default(), key: self.key.map(Into::into), mark }
     }
 }

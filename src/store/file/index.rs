@@ -76,8 +76,8 @@ pub(super) struct QueueState {
     pub(super) next_seq: Seq,
     pub(super) messages: u64,
     pub(super) bytes: u64,
-    /// Deliveries and delay of messages that were returned.
-    pub(super) returned: BTreeMap<Seq, (u32, WallMs)>,
+    /// Messages that were returned.
+    pub(super) returned: BTreeMap<Seq, Returned>,
     /// Messages that a consumer refused for good, and what it said.
     pub(super) rejected: BTreeMap<Seq, Box<str>>,
     /// Keys with their message and its time, in the order of their publishing.
@@ -120,6 +120,17 @@ impl FileState {
     }
 }
 
+/// What is known of a message that was returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Returned {
+    /// Deliveries so far.
+    pub(super) attempt: u32,
+    /// Not delivered before; 0: at once.
+    pub(super) until: WallMs,
+    /// Not known of those that format 1 has.
+    pub(super) published_at: Option<WallMs>,
+}
+
 /// A run, of all in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RunId {
@@ -135,8 +146,8 @@ pub(super) struct Located {
     pub(super) seq: Seq,
     pub(super) file: FileNumber,
     pub(super) place: Place,
-    /// Deliveries and delay, where it was returned.
-    pub(super) returned: Option<(u32, WallMs)>,
+    /// Where it was returned.
+    pub(super) returned: Option<Returned>,
 }
 
 /// A place in a journal file.
@@ -412,16 +423,17 @@ impl Index {
                 let there = state.queue(queue, "remove")?;
                 there.remove(files, seq, bytes).ok_or((queue, "remove"))?;
             }
-            Entry::Delayed { queue, seq, until, attempt } => {
+            Entry::Delayed { queue, seq, until, attempt, published_at } => {
                 let there = state.queue(queue, "delay")?;
                 there.find(seq).ok_or((queue, "delay"))?;
-                there.returned.insert(seq, (attempt, until));
+                there.returned.insert(seq, Returned { attempt, until, published_at });
             }
             Entry::Purged { queue, except } => state.queue(queue, "purge")?.purge(files, &except),
             Entry::Rejected { queue, seq, attempt, detail } => {
                 let there = state.queue(queue, "reject")?;
                 there.find(seq).ok_or((queue, "reject"))?;
-                there.returned.insert(seq, (attempt, 0));
+                let published_at = there.returned.get(&seq).and_then(|r| r.published_at);
+                there.returned.insert(seq, Returned { attempt, until: 0, published_at });
                 there.rejected.insert(seq, detail);
             }
             Entry::Bound { queue, pattern } => {
@@ -566,13 +578,14 @@ impl QueueState {
         let mut plain: BTreeMap<Priority, u64> = BTreeMap::new();
         for (key, run) in &self.runs {
             for (seq, mark) in marks(id, *key, run)? {
-                let Mark { not_before, expires_at, group } = mark;
+                let Mark { published_at, not_before, expires_at, group } = mark;
                 let (priority, attempt, rejected) = (key.0, 0, None);
                 let message = KnownMessage {
                     seq,
                     priority,
                     attempt,
                     not_before,
+                    published_at: Some(published_at),
                     expires_at,
                     group,
                     rejected,
@@ -581,18 +594,20 @@ impl QueueState {
             }
             *plain.entry(key.0).or_default() += run.live();
         }
-        for (seq, (attempt, until)) in &self.returned {
+        for (seq, returned) in &self.returned {
             let Some((priority, _, _)) = self.find(*seq) else { continue };
             let message = known.entry(*seq).or_insert(KnownMessage {
                 seq: *seq,
                 priority,
                 attempt: 0,
                 not_before: 0,
+                published_at: None,
                 expires_at: None,
                 group: None,
                 rejected: None,
             });
-            (message.attempt, message.not_before) = (*attempt, *until);
+            (message.attempt, message.not_before) = (returned.attempt, returned.until);
+            message.published_at = message.published_at.or(returned.published_at);
             message.rejected = self.rejected.get(seq).cloned();
         }
         for message in known.values() {

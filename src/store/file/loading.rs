@@ -137,7 +137,10 @@ impl Journal {
                 return Ok(Read::Enough);
             }
             let seq = located.seq;
-            let (attempt, not_before) = located.returned.unwrap_or((0, message.not_before()));
+            let (attempt, not_before) = match located.returned {
+                Some(returned) => (returned.attempt, returned.until),
+                None => (0, message.not_before()),
+            };
             let message = Arc::new(message);
             loaded.messages.push(StoredMessage { seq, attempt, not_before, message });
             if loaded.messages.len() >= load.messages_max {
@@ -161,9 +164,8 @@ impl Journal {
                 return Ok(Vec::new());
             }
             let sound = |table: &Vec<u8>| runs_of(table, file).is_ok();
-            let table = tables
-                .entry(file)
-                .or_insert_with(|| self.table_content(file).ok().filter(sound));
+            let table =
+                tables.entry(file).or_insert_with(|| self.table_content(file).ok().filter(sound));
             let marked = table.as_ref().and_then(|table| {
                 marks_in(table, at, run).and_then(|marks| run.marked(marks)).ok()
             });

@@ -254,8 +254,7 @@ impl World {
             None => self.level,
         };
         let to = Destination::Queue { name: queue, may_create: false };
-        let request =
-            Request::Publish { to, messages, batch: batch > 1, require };
+        let request = Request::Publish { to, messages, batch: batch > 1, require };
         self.ask(server, request, Asked::Publish { ids, level })
     }
 

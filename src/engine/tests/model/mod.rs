@@ -18,7 +18,12 @@ use op::Op;
 
 /// A message with that text.
 fn stored(text: &str, published_at: WallMs) -> Message {
-    Message { content: Content::Payload(text.as_bytes().into()), properties: None, priority: None, published_at }
+    Message {
+        content: Content::Payload(text.as_bytes().into()),
+        properties: None,
+        priority: None,
+        published_at,
+    }
 }
 
 /// Limits so low that random operations meet them.

@@ -189,9 +189,7 @@ impl Plain {
                 messages,
                 batch,
                 require,
-            } => {
-                Some(self.publish(queue, *may_create, messages, *batch, *require))
-            }
+            } => Some(self.publish(queue, *may_create, messages, *batch, *require)),
             Request::Consume { queue, prefetch, auto_ack } => {
                 Some(self.consume(at, queue, *prefetch as usize, *auto_ack))
             }

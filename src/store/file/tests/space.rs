@@ -42,7 +42,8 @@ impl Bench {
 
     fn publish(&mut self, seq: u64, bytes: usize) {
         let content = Content::Payload(vec![seq as u8; bytes].into());
-        let message = Arc::new(Message { content, properties: None, priority: None, published_at: 1 });
+        let message =
+            Arc::new(Message { content, properties: None, priority: None, published_at: 1 });
         self.write(Record::Published { queue: QUEUE, seq: Seq(seq), message });
     }
 
