@@ -8,7 +8,7 @@ use super::DeadReason;
 use super::contents::{Dead, Loose};
 use super::lane::{Entry, Missing};
 use super::paging::Loading;
-use super::room::Room;
+use super::room::{Room, Shortage};
 use super::stage::Stage;
 use super::tenant::Tenant;
 use crate::types::{Message, QueueId, QueueName, Seq, WallMs};
@@ -157,13 +157,18 @@ impl Tenant {
         copy: Message,
     ) -> bool {
         let mut room = Room::default();
-        if self.plan_room(&mut room, to, 1, copy.size()).is_err() {
-            return false;
+        match self.plan_room(&mut room, to, 1, copy.size()) {
+            Ok(()) => self.make_room(stage, room),
+            Err(Shortage::Full) => return false,
+            Err(Shortage::NotLoaded(queue)) => {
+                self.await_room(stage, queue, room);
+                return false;
+            }
         }
-        self.make_room(stage, room);
         let Some(queue) = self.queues.get_mut(&id) else { return false };
         let Some(dead) = queue.contents.dead.remove(&seq) else { return false };
         queue.counters.dead_lettered += 1;
+        self.burials += 1;
         let size = dead.message.map_or(0, |message| message.size());
         self.stage_removal(stage, id, seq, size);
         self.stage_message(stage, to, Arc::new(copy));
@@ -233,17 +238,20 @@ impl Tenant {
         self.stir(id);
     }
 
-    /// Looks whether dead letters that wait can be moved now.
-    pub(super) fn visit_graves(&mut self) {
+    /// Looks whether dead letters that wait can be moved now. Answers whether some were, so that
+    /// there is room for others.
+    pub(super) fn visit_graves(&mut self) -> bool {
         if self.grieving.is_empty() {
-            return;
+            return false;
         }
+        let before = self.burials;
         let behind = self.grieving.range(self.last_visited.next()..).chain(&self.grieving);
         let visited: Vec<QueueId> = behind.take(LOOKED_AT_MAX).copied().collect();
         for id in visited {
             self.last_visited = id;
             self.undertake(id);
         }
+        self.burials > before
     }
 
     /// Looks at all of them.

@@ -165,6 +165,9 @@ impl Tenant {
             queue.keys = Keys::default();
         }
         queue.contents.set_ttl(settings.ttl_ms);
+        if settings.expires_ms != queue.settings.expires_ms {
+            queue.last_used = self.now.monotonic;
+        }
         let before = std::mem::replace(&mut queue.settings, settings);
         let after = queue.last_lsn;
         self.note_source(id, before.dead_letter.as_ref(), false);

@@ -107,7 +107,7 @@ impl Tenant {
         messages: Vec<StoredMessage>,
     ) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        queue.load = None;
+        (queue.load, queue.wanted) = (None, false);
         let lost = queue.contents.loaded(priority, asked, messages);
         queue.forget_many(&mut self.usage, lost, 0);
         self.stir(id);

@@ -46,7 +46,7 @@ struct Copies {
 /// Why nothing was stored.
 enum Hindrance {
     Refused(Refusal),
-    /// Something must be loaded first; what was planned may be done meanwhile.
+    /// Something must be loaded first; this much room could be made.
     NotLoaded(QueueId, Room),
 }
 
@@ -99,7 +99,7 @@ impl Tenant {
             }
             Err(Hindrance::NotLoaded(queue, room)) => {
                 let mut stage = Stage::default();
-                self.make_room(&mut stage, room);
+                self.await_room(&mut stage, queue, room);
                 self.commit(stage);
                 let Terms { batch, require } = terms;
                 Err(Stalled { queue, request: Request::Publish { to, messages, batch, require } })

@@ -78,6 +78,8 @@ pub(super) struct Queue {
     pub(super) reload_at: Option<Monotonic>,
     /// The load under way for dead messages, and when one that failed is asked again.
     pub(super) dead_load: Option<LoadTicket>,
+    /// Whether its first messages are to be loaded, to make room.
+    pub(super) wanted: bool,
     /// Connections whose first request waits for what is loaded.
     pub(super) stalled: BTreeSet<ConnectionId>,
     /// What the store said of the first message at or after a `seq`: when it was published.
@@ -124,6 +126,7 @@ impl Queue {
             load: None,
             reload_at: None,
             dead_load: None,
+            wanted: false,
             stalled: BTreeSet::new(),
             read_oldest: None,
             stirred: false,
@@ -186,7 +189,7 @@ impl Queue {
 
     /// Whether messages must be loaded although nobody consumes.
     pub(super) fn needs_front(&self) -> bool {
-        !self.stalled.is_empty() || self.settings.ttl_ms.is_some()
+        self.wanted || !self.stalled.is_empty() || self.settings.ttl_ms.is_some()
     }
 
     /// Why a message must not be delivered, if it must not.
@@ -219,6 +222,7 @@ impl Queue {
 
     /// So many messages of so many bytes are gone.
     pub(super) fn forget_many(&mut self, usage: &mut Usage, messages: u64, bytes: u64) {
+        self.read_oldest = None;
         self.messages = self.messages.saturating_sub(messages);
         usage.messages = usage.messages.saturating_sub(messages);
         // The bytes of messages that the store lost are not known: the last message takes them.

@@ -134,6 +134,17 @@ impl Tenant {
         Ok((Victim { queue: queue.id, seq, moved }, entry.message.size()))
     }
 
+    /// What is to make room in a queue must be loaded first. What makes room is kept until all is
+    /// there, unless that is more than is held in memory at a time.
+    pub(super) fn await_room(&mut self, stage: &mut Stage, queue: QueueId, room: Room) {
+        let Some(there) = self.queues.get_mut(&queue) else { return };
+        there.wanted = true;
+        if there.contents.missing().is_none() {
+            self.make_room(stage, room);
+        }
+        self.stir(queue);
+    }
+
     /// Makes the room that was planned.
     pub(super) fn make_room(&mut self, stage: &mut Stage, room: Room) {
         for Victim { queue: id, seq, moved } in room.victims {

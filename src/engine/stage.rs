@@ -153,6 +153,8 @@ impl Tenant {
             }
             if durable {
                 self.stir(*id);
+            } else {
+                self.rearm(*id);
             }
         }
         if !durable && !filled.is_empty() {

@@ -10,6 +10,7 @@ use super::number_map::NumberMap;
 use super::paging::Loading;
 use super::queue::{Queue, Recording};
 use super::reservation::Fences;
+use super::room::CHAIN_MAX;
 use super::stall::Stalled;
 use super::timer::Timers;
 use super::trie::Trie;
@@ -53,6 +54,8 @@ pub struct Tenant {
     /// Queues whose dead letters wait, the one looked at last, and when all are looked at.
     pub(super) grieving: BTreeSet<QueueId>,
     pub(super) last_visited: QueueId,
+    /// Dead letters moved so far.
+    pub(super) burials: u64,
     pub(super) grief_at: Option<Monotonic>,
 }
 
@@ -81,6 +84,7 @@ impl Tenant {
             dead_letter_sources: BTreeMap::new(),
             grieving: BTreeSet::new(),
             last_visited: QueueId(0),
+            burials: 0,
             grief_at: None,
             config,
         };
@@ -97,8 +101,13 @@ impl Tenant {
         self.expire();
         self.take(input);
         self.deliver();
-        self.visit_graves();
-        self.deliver();
+        for _ in 0..CHAIN_MAX {
+            let moved = self.visit_graves();
+            self.deliver();
+            if !moved {
+                break;
+            }
+        }
         self.arm_grief();
         self.reserve_fences();
         std::mem::swap(&mut self.ledger.effects, effects);

@@ -9,7 +9,7 @@ use super::stage::Stage;
 use super::stall::Stalled;
 use super::tenant::Tenant;
 use super::{DeadReason, Refusal, Reply, Request};
-use crate::types::{ConnectionId, QueueId, QueueName, RequestToken, Seq};
+use crate::types::{ConnectionId, Lsn, QueueId, QueueName, RequestToken, Seq};
 
 /// Moves that are written as one batch at most.
 const BATCH_MAX: u64 = 1_000;
@@ -24,6 +24,15 @@ enum Pause {
     Unavailable,
     /// There may be more.
     Batch,
+}
+
+/// What one batch did.
+struct Step {
+    moved: u64,
+    /// Whether more messages were ready.
+    more: bool,
+    after: Lsn,
+    pause: Pause,
 }
 
 impl Tenant {
@@ -43,9 +52,12 @@ impl Tenant {
         }
         let mut left = u64::from(max).saturating_sub(moved);
         let mut after = self.last_lsn_of(from_id).max(self.last_lsn_of(to_id));
+        let mut more = false;
         let pause = loop {
-            let (steps, lsn, pause) = self.transfer_some(from_id, to_id, left.min(BATCH_MAX));
+            let step = self.transfer_some(from_id, to_id, left.min(BATCH_MAX));
+            let Step { moved: steps, after: lsn, pause, .. } = step;
             moved += steps;
+            more = step.more;
             left -= steps;
             after = after.max(lsn);
             match pause {
@@ -64,15 +76,13 @@ impl Tenant {
                 self.refuse(after, connection, token, Refusal::StorageUnavailable);
             }
             _ => {
-                let queue = self.queues.get(&from_id);
-                let more = queue.is_some_and(|queue| queue.contents.ready() > 0);
                 self.answer(after, connection, token, Reply::Moved { moved, more });
             }
         }
         Ok(())
     }
 
-    fn last_lsn_of(&self, id: QueueId) -> crate::types::Lsn {
+    fn last_lsn_of(&self, id: QueueId) -> Lsn {
         self.queues.get(&id).map_or(self.last_delete, |queue| queue.last_lsn)
     }
 
@@ -82,7 +92,7 @@ impl Tenant {
         from: QueueId,
         to: QueueId,
         max: u64,
-    ) -> (u64, crate::types::Lsn, Pause) {
+    ) -> Step {
         let mut stage = Stage::default();
         let mut moved = 0;
         let pause = loop {
@@ -98,8 +108,11 @@ impl Tenant {
                 Err(pause) => break pause,
             }
         };
+        // What made room for them, and came into this queue, is not among the rest.
+        let queue = self.queues.get(&from);
+        let more = queue.is_some_and(|queue| queue.contents.oldest_ready(Seq(0)).is_some());
         let after = self.commit(stage);
-        (moved, after, pause)
+        Step { moved, more, after, pause }
     }
 
     /// Moves the oldest ready message; `false`: it has expired instead.
@@ -124,7 +137,10 @@ impl Tenant {
         match self.plan_room(&mut room, to, 1, copy.size()) {
             Ok(()) => {}
             Err(Shortage::Full) => return Err(Pause::Full),
-            Err(Shortage::NotLoaded(queue)) => return Err(Pause::NotLoaded(queue)),
+            Err(Shortage::NotLoaded(queue)) => {
+                self.await_room(stage, queue, room);
+                return Err(Pause::NotLoaded(queue));
+            }
         }
         self.make_room(stage, room);
         if let Some(queue) = self.queues.get_mut(&from) {

@@ -75,7 +75,7 @@ fn patch() -> impl Strategy<Value = SettingsPatch> {
         select(vec![None, Some(None), dead("dead1"), dead("dead1"), dead("dead2")]),
         select(vec![None, None, Some(None), Some(Some(80u64)), Some(Some(1_000))]),
         (
-            select(vec![None, Some(0u64), Some(300), Some(5_000)]),
+            select(vec![None, Some(0u64), Some(2_000), Some(2_000)]),
             select(vec![None, None, None, Some(None), Some(Some(2_000u64))]),
             select(vec![None, None, None, None, Some(true), Some(false)]),
             select(vec![None, None, Some(Storage::Memory), Some(Storage::Default)]),

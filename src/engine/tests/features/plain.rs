@@ -23,6 +23,8 @@ pub(super) struct PlainMessage {
     pub(super) place: Place,
     /// What a restart finds: attempts, delay, and whether it was rejected.
     pub(super) stored: (u32, WallMs, Option<String>),
+    /// Its queue had no TTL when it was delayed: it is looked at when the delay ends.
+    pub(super) blind: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -92,7 +94,8 @@ impl PlainQueue {
     /// What is idle and whose time is over dies.
     pub(super) fn expire(&mut self, now: WallMs) -> bool {
         let old = self.messages.iter().filter(|(_, message)| {
-            message.place == Place::Idle && self.has_expired(&message.message, now)
+            let blind = message.blind && message.not_before > now;
+            message.place == Place::Idle && !blind && self.has_expired(&message.message, now)
         });
         let old: Vec<u64> = old.map(|(seq, _)| *seq).collect();
         old.iter().for_each(|seq| self.kill(*seq, DeadReason::Expired, ""));
