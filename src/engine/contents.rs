@@ -350,16 +350,6 @@ impl Contents {
         self.dead.insert(seq, dead);
     }
 
-    /// A dead message is alive again.
-    pub(super) fn revive(&mut self, entry: Entry, now: WallMs) {
-        let Entry { seq, attempt, message } = entry;
-        let known = (!is_plain(&message)).then(|| traits(&message));
-        let is_first = self.mark(seq, known);
-        let (priority, not_before) = (message.priority(), message.not_before());
-        let loose = Loose { attempt, message: Some(message) };
-        self.place(seq, priority, not_before, loose, is_first, now);
-    }
-
     /// The queue has another TTL. What is not known one by one is looked at by its age; a message
     /// that was delayed before there was a TTL, when it becomes ready.
     pub(super) fn set_ttl(&mut self, ttl: Option<u64>) {
@@ -421,14 +411,16 @@ impl Contents {
         lanes.find_map(|(priority, lane)| Some((priority.0, lane.missing(self.visible_to)?)))
     }
 
-    /// Takes what the store gave for [`missing`](Self::missing). Answers how many messages turned
-    /// out not to exist.
+    /// Takes what the store gave for [`missing`](Self::missing), but for messages that are gone since
+    /// it was asked. Answers how many turned out not to exist.
     pub(super) fn loaded(
         &mut self,
         priority: Priority,
         asked: Missing,
-        messages: Vec<StoredMessage>,
+        mut messages: Vec<StoredMessage>,
+        gone: &BTreeSet<Seq>,
     ) -> u64 {
+        messages.retain(|stored| !gone.contains(&stored.seq));
         for stored in &messages {
             self.groups.offer(stored.seq, &stored.message);
         }

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use super::DeadReason;
 use super::contents::{Dead, Loose};
-use super::lane::{Entry, Missing};
+use super::lane::Missing;
 use super::paging::Loading;
 use super::room::{Room, Shortage};
 use super::stage::Stage;
 use super::tenant::Tenant;
+use super::timer::Timer;
 use crate::types::{Message, QueueId, QueueName, Seq, WallMs};
 
 /// Moves that are written as one batch at most.
 const MOVES_MAX: usize = 256;
+
+/// Batches of one queue that are written with one input.
+const BATCHES_MAX: usize = 4;
 
 /// Queues whose dead letters wait, that are looked at after each input.
 const LOOKED_AT_MAX: usize = 16;
@@ -84,7 +88,7 @@ impl Tenant {
 
     /// Moves or drops the queue's dead letters, as far as that can be done now.
     pub(super) fn undertake(&mut self, id: QueueId) {
-        loop {
+        for _ in 0..BATCHES_MAX {
             let Some(queue) = self.queues.get(&id) else { return };
             if queue.contents.dead.is_empty() || queue.is_durable() && self.ledger.failed() {
                 self.grieving.remove(&id);
@@ -99,6 +103,17 @@ impl Tenant {
                 }
                 Burial::Nothing => return,
             }
+        }
+        // There are more: the others have their turn first.
+        self.grieving.insert(id);
+        self.stop_grief();
+        self.grief_at = Some(self.now.monotonic);
+        self.timers.start(self.now.monotonic, Timer::Grief);
+    }
+
+    fn stop_grief(&mut self) {
+        if let Some(at) = self.grief_at.take() {
+            self.timers.stop(at, Timer::Grief);
         }
     }
 
@@ -118,7 +133,11 @@ impl Tenant {
             };
             let reason = dead.reason;
             match (&target, to) {
-                (None, _) if reason == DeadReason::MaxAttempts => self.revive(id, seq),
+                // The queue has lost its dead-letter queue: an attempt limit loses no messages.
+                (None, _) if reason == DeadReason::MaxAttempts => {
+                    outcome = Burial::Blocked;
+                    continue;
+                }
                 (None, _) => self.drop_dead(&mut stage, id, seq, message.size()),
                 (Some(_), None) => {
                     outcome = Burial::Blocked;
@@ -180,18 +199,6 @@ impl Tenant {
             queue.contents.dead.remove(&seq);
         }
         self.stage_removal(stage, id, seq, size);
-    }
-
-    /// A message that was delivered too often is in a queue that does not count any more.
-    fn revive(&mut self, id: QueueId, seq: Seq) {
-        let now = self.now.wall_ms;
-        let Some(queue) = self.queues.get_mut(&id) else { return };
-        let Some(Dead { attempt, message: Some(message), .. }) = queue.contents.dead.remove(&seq)
-        else {
-            return;
-        };
-        queue.contents.revive(Entry { seq, attempt, message }, now);
-        self.stir(id);
     }
 
     fn load_dead(&mut self, id: QueueId) {

@@ -51,6 +51,7 @@ impl Tenant {
         let ticket = self.ask(loading, Some(priority), asked);
         if let Some(queue) = self.queues.get_mut(&id) {
             queue.load = Some(ticket);
+            queue.gone.clear();
         }
     }
 
@@ -108,7 +109,8 @@ impl Tenant {
     ) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         (queue.load, queue.wanted) = (None, false);
-        let lost = queue.contents.loaded(priority, asked, messages);
+        let gone = std::mem::take(&mut queue.gone);
+        let lost = queue.contents.loaded(priority, asked, messages, &gone);
         queue.forget_many(&mut self.usage, lost, 0);
         self.stir(id);
         self.resume(id);

@@ -78,6 +78,8 @@ pub(super) struct Queue {
     pub(super) reload_at: Option<Monotonic>,
     /// The load under way for dead messages, and when one that failed is asked again.
     pub(super) dead_load: Option<LoadTicket>,
+    /// Messages that went while the load was under way: it may give them still.
+    pub(super) gone: BTreeSet<Seq>,
     /// Whether its first messages are to be loaded, to make room.
     pub(super) wanted: bool,
     /// Connections whose first request waits for what is loaded.
@@ -126,6 +128,7 @@ impl Queue {
             load: None,
             reload_at: None,
             dead_load: None,
+            gone: BTreeSet::new(),
             wanted: false,
             stalled: BTreeSet::new(),
             read_oldest: None,

@@ -58,6 +58,13 @@ impl Room {
 }
 
 impl Tenant {
+    /// Whether one more message of that size fits without any other making room.
+    pub(super) fn fits(&self, id: QueueId, size: u64) -> bool {
+        let Some(queue) = self.queues.get(&id) else { return false };
+        let (messages_max, bytes_max) = self.limits_of(queue);
+        queue.messages < messages_max && queue.bytes.saturating_add(size) <= bytes_max
+    }
+
     /// Plans room for so many messages more.
     pub(super) fn plan_room(
         &self,

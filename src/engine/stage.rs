@@ -103,6 +103,9 @@ impl Tenant {
     pub(super) fn stage_removal(&mut self, stage: &mut Stage, id: QueueId, seq: Seq, size: u64) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         queue.forget(&mut self.usage, size);
+        if queue.load.is_some() {
+            queue.gone.insert(seq);
+        }
         let changed = queue.contents.done(seq, self.now.wall_ms);
         if queue.is_durable() {
             stage.change(id, Record::Removed { queue: id, seq, bytes: size });

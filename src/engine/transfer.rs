@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::dead_letter::living_copy;
-use super::room::{Room, Shortage};
 use super::stage::Stage;
 use super::stall::Stalled;
 use super::tenant::Tenant;
@@ -87,12 +86,7 @@ impl Tenant {
     }
 
     /// Moves up to `max` messages as one batch.
-    fn transfer_some(
-        &mut self,
-        from: QueueId,
-        to: QueueId,
-        max: u64,
-    ) -> Step {
+    fn transfer_some(&mut self, from: QueueId, to: QueueId, max: u64) -> Step {
         let mut stage = Stage::default();
         let mut moved = 0;
         let pause = loop {
@@ -108,7 +102,6 @@ impl Tenant {
                 Err(pause) => break pause,
             }
         };
-        // What made room for them, and came into this queue, is not among the rest.
         let queue = self.queues.get(&from);
         let more = queue.is_some_and(|queue| queue.contents.oldest_ready(Seq(0)).is_some());
         let after = self.commit(stage);
@@ -133,16 +126,9 @@ impl Tenant {
         }
         let copy = living_copy(&entry.message, now);
         let size = entry.message.size();
-        let mut room = Room::default();
-        match self.plan_room(&mut room, to, 1, copy.size()) {
-            Ok(()) => {}
-            Err(Shortage::Full) => return Err(Pause::Full),
-            Err(Shortage::NotLoaded(queue)) => {
-                self.await_room(stage, queue, room);
-                return Err(Pause::NotLoaded(queue));
-            }
+        if !self.fits(to, copy.size()) {
+            return Err(Pause::Full);
         }
-        self.make_room(stage, room);
         if let Some(queue) = self.queues.get_mut(&from) {
             queue.contents.withdraw(seq);
         }

@@ -11,9 +11,7 @@
 
 use super::codec::{Damaged, Reader, checksum, put_bytes, put_number, put_numbers};
 use super::frame::FORMAT;
-use super::index::{
-    FileNumber, FileState, Index, QueueState, Returned, RunId, TenantState,
-};
+use super::index::{FileNumber, FileState, Index, QueueState, Returned, RunId, TenantState};
 use super::run::{Marks, Places, Run};
 use crate::types::{Fence, Lsn, Priority, QueueId, Seq, TenantId};
 

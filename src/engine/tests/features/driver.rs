@@ -585,9 +585,7 @@ impl Driver {
                 break;
             }
             let copy = moved(&self.queues[from].messages[&seq].message, now);
-            let before = self.queues.clone();
-            if self.make_room(to, 1, copy.size()).is_err() {
-                self.queues = before;
+            if !self.fits(to, copy.size()) {
                 if count == 0 {
                     return Err(Refusal::QueueFull);
                 }
@@ -629,8 +627,7 @@ impl Driver {
         let id = self.current[usize::from(at)];
         let sent_up_to = self.connections[&id].last_tag.saturating_sub(unsent);
         let now = self.now.wall_ms;
-        let subscriptions: Vec<u64> =
-            self.connections[&id].subscriptions.keys().copied().collect();
+        let subscriptions: Vec<u64> = self.connections[&id].subscriptions.keys().copied().collect();
         for subscription in subscriptions {
             self.end_subscription(id, subscription);
         }
@@ -690,8 +687,7 @@ impl Driver {
 
     /// The server stops hard, and starts again.
     fn crash(&mut self) {
-        self.tenant =
-            Tenant::new(self.config.clone(), open(), self.image.recovered(), self.now);
+        self.tenant = Tenant::new(self.config.clone(), open(), self.image.recovered(), self.now);
         self.tenant.check_invariants();
         self.connections.clear();
         (0..3).for_each(|at| self.connect(at));
@@ -876,9 +872,8 @@ impl Driver {
             }
             let queue = self.queues.get_mut(name).unwrap();
             let Some(mut seq) = queue.first(now) else { return changed };
-            let given = |seq: u64| {
-                delivered.iter().any(|(_, _, d)| d.queue == *name && d.seq.0 == seq)
-            };
+            let given =
+                |seq: u64| delivered.iter().any(|(_, _, d)| d.queue == *name && d.seq.0 == seq);
             if !given(seq) && arrived.contains(&(name.clone(), seq)) {
                 // What was there before may have gone out before it came.
                 let there = queue.ready(now).into_iter().find(|seq| given(*seq));
@@ -971,13 +966,11 @@ impl Driver {
         for (seq, dead) in dead {
             let queue = self.queues.get_mut(name).unwrap();
             let Some(target) = queue.settings.dead_letter.clone() else {
-                match dead.0 {
-                    DeadReason::MaxAttempts => {
-                        queue.messages.get_mut(&seq).unwrap().place = Place::Idle;
-                    }
-                    _ => drop(queue.messages.remove(&seq)),
+                // An attempt limit loses no messages.
+                if dead.0 != DeadReason::MaxAttempts {
+                    queue.messages.remove(&seq);
+                    changed = true;
                 }
-                changed = true;
                 continue;
             };
             if seen[name].contains_key(&seq) || !self.queues.contains_key(&target) {
@@ -1032,7 +1025,7 @@ impl Driver {
             _ => None,
         });
         let Some((seq, message, dead)) = first else { return };
-        let target = queue.settings.dead_letter.as_ref().expect("it would be dropped");
+        let Some(target) = &queue.settings.dead_letter else { return };
         if self.queues.contains_key(target) {
             let copy = buried(&message.message, name, seq, &dead, self.now.wall_ms);
             assert!(!self.fits(target, copy.size()), "{name} {seq} could be moved");

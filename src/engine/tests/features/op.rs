@@ -22,24 +22,87 @@ pub(super) struct Spec {
 /// One step.
 #[derive(Debug, Clone)]
 pub(super) enum Op {
-    Publish { at: u8, queue: usize, messages: Vec<Spec> },
-    Topic { at: u8, topic: &'static str, messages: Vec<Spec> },
-    Consume { at: u8, queue: usize, prefetch: u32 },
-    Cancel { at: u8, subscription: u64 },
-    Pull { at: u8, queue: usize, max: u32 },
+    Publish {
+        at: u8,
+        queue: usize,
+        messages: Vec<Spec>,
+    },
+    Topic {
+        at: u8,
+        topic: &'static str,
+        messages: Vec<Spec>,
+    },
+    Consume {
+        at: u8,
+        queue: usize,
+        prefetch: u32,
+    },
+    Cancel {
+        at: u8,
+        subscription: u64,
+    },
+    Pull {
+        at: u8,
+        queue: usize,
+        max: u32,
+    },
     /// Of the tags in hand, counted from the last one.
-    Ack { at: u8, back: Vec<u8> },
-    Nack { at: u8, back: Vec<u8>, delay_ms: u64 },
-    Reject { at: u8, back: Vec<u8>, reason: &'static str },
-    Extend { at: u8, back: Vec<u8>, lease_ms: u64 },
-    Declare { at: u8, queue: usize, settings: SettingsPatch, update: bool },
-    Delete { at: u8, queue: usize },
-    Purge { at: u8, queue: usize },
-    Move { at: u8, from: usize, to: usize, max: u32 },
-    Bind { at: u8, queue: usize, pattern: &'static str },
-    Unbind { at: u8, queue: usize, pattern: &'static str },
-    Disconnect { at: u8, unsent: u64 },
-    Pass { ms: u64 },
+    Ack {
+        at: u8,
+        back: Vec<u8>,
+    },
+    Nack {
+        at: u8,
+        back: Vec<u8>,
+        delay_ms: u64,
+    },
+    Reject {
+        at: u8,
+        back: Vec<u8>,
+        reason: &'static str,
+    },
+    Extend {
+        at: u8,
+        back: Vec<u8>,
+        lease_ms: u64,
+    },
+    Declare {
+        at: u8,
+        queue: usize,
+        settings: SettingsPatch,
+        update: bool,
+    },
+    Delete {
+        at: u8,
+        queue: usize,
+    },
+    Purge {
+        at: u8,
+        queue: usize,
+    },
+    Move {
+        at: u8,
+        from: usize,
+        to: usize,
+        max: u32,
+    },
+    Bind {
+        at: u8,
+        queue: usize,
+        pattern: &'static str,
+    },
+    Unbind {
+        at: u8,
+        queue: usize,
+        pattern: &'static str,
+    },
+    Disconnect {
+        at: u8,
+        unsent: u64,
+    },
+    Pass {
+        ms: u64,
+    },
     Crash,
 }
 
@@ -81,22 +144,24 @@ fn patch() -> impl Strategy<Value = SettingsPatch> {
             select(vec![None, None, Some(Storage::Memory), Some(Storage::Default)]),
         ),
     )
-        .prop_map(|(max_messages, max_bytes, overflow, max_attempts, dead_letter, ttl_ms, rest)| {
-            let (dedup_window_ms, expires_ms, exclusive, storage) = rest;
-            SettingsPatch {
-                storage,
-                max_messages,
-                max_bytes,
-                overflow,
-                ack_timeout_ms: None,
-                max_attempts,
-                dead_letter,
-                ttl_ms,
-                dedup_window_ms,
-                expires_ms,
-                exclusive,
-            }
-        })
+        .prop_map(
+            |(max_messages, max_bytes, overflow, max_attempts, dead_letter, ttl_ms, rest)| {
+                let (dedup_window_ms, expires_ms, exclusive, storage) = rest;
+                SettingsPatch {
+                    storage,
+                    max_messages,
+                    max_bytes,
+                    overflow,
+                    ack_timeout_ms: None,
+                    max_attempts,
+                    dead_letter,
+                    ttl_ms,
+                    dedup_window_ms,
+                    expires_ms,
+                    exclusive,
+                }
+            },
+        )
 }
 
 fn op() -> impl Strategy<Value = Op> {

@@ -57,26 +57,23 @@ impl PlainQueue {
     fn waits(&self, seq: u64, message: &PlainMessage) -> bool {
         let group = message.message.group();
         group.is_some()
-            && self.messages.range(..seq).any(|(_, other)| {
-                other.message.group() == group && !Self::is_dead(other)
-            })
+            && self
+                .messages
+                .range(..seq)
+                .any(|(_, other)| other.message.group() == group && !Self::is_dead(other))
     }
 
     /// Messages that could be delivered, by `seq`.
     pub(super) fn ready(&self, now: WallMs) -> Vec<u64> {
         let ready = self.messages.iter().filter(|(seq, message)| {
-            message.place == Place::Idle
-                && message.not_before <= now
-                && !self.waits(**seq, message)
+            message.place == Place::Idle && message.not_before <= now && !self.waits(**seq, message)
         });
         ready.map(|(seq, _)| *seq).collect()
     }
 
     /// The one of them that goes first.
     pub(super) fn first(&self, now: WallMs) -> Option<u64> {
-        let order = |seq: &u64| {
-            (std::cmp::Reverse(self.messages[seq].message.priority()), *seq)
-        };
+        let order = |seq: &u64| (std::cmp::Reverse(self.messages[seq].message.priority()), *seq);
         self.ready(now).into_iter().min_by_key(order)
     }
 
