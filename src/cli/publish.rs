@@ -71,7 +71,7 @@ pub(super) async fn run(command: Publish) -> Outcome {
         confirms.push(client.publish_pipelined(&queue, &message, None).await?);
     }
     for confirm in confirms {
-        println!("published to {queue}, seq {}", confirm.await?);
+        println!("published to {queue}, seq {}", confirm.await?.seq);
     }
     client.close();
     Ok(())
