@@ -156,7 +156,8 @@ async fn transfer(client: &Client, from: &QueueName, to: &QueueName, max: Option
     while left > 0 {
         let count = u32::try_from(left.min(MOVE_MAX))?;
         let moved = client.move_messages(from, to, count).await.map_err(|error| {
-            Failure::new(format!("{total} messages moved from {from} to {to}, then: {error}"))
+            let moved = format!("{total} messages moved from {from} to {to}, then: ");
+            Failure::new(format!("{}{error}", if total > 0 { &*moved } else { "" }))
         })?;
         total += moved.moved;
         left -= moved.moved.min(left);

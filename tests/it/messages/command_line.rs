@@ -286,8 +286,8 @@ fn every_message_of_a_client_that_cannot_connect_is_in_the_list() {
             "gmq ping --ca certs/nowhere.pem",
             "gmq ping --ca certs/stranger.pem",
             "gmq ping --certificate certs/client.pem",
-            "gmq ping --certificate certs/client.pem --key certs/server.key",
-            "gmq ping --certificate certs/server.pem --key certs/server.key",
+            "gmq ping --certificate certs/client.pem --certificate-key certs/server.key",
+            "gmq ping --certificate certs/server.pem --certificate-key certs/server.key",
         ],
     );
     list.group("the login");
