@@ -279,8 +279,10 @@ impl Connection {
                 }
             }
         }
+        // What nobody listens to any more would only take messages from those who do.
+        let ends = |subscribed: &Subscribed| subscribed.is_bound || subscribed.sender.is_closed();
         let ended: Vec<_> =
-            state.subscriptions.extract_if(.., |_, subscribed| subscribed.is_bound).collect();
+            state.subscriptions.extract_if(.., |_, subscribed| ends(subscribed)).collect();
         let numbers: Vec<u64> = state.subscriptions.keys().copied().collect();
         for number in numbers {
             state.consume(number, begun.remove(&number).flatten());
