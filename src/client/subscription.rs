@@ -9,8 +9,8 @@ use futures_core::Stream;
 use super::connection::Deliveries;
 use super::{Client, Error, Hand, ReceivedMessage};
 
-/// See the module. Dropping it leaves the subscription to the connection's end; see
-/// [`Subscription::cancel`].
+/// See the module. Dropping it leaves the subscription, and what comes to it, to the end of its
+/// connection; see [`Subscription::cancel`].
 pub struct Subscription {
     client: Client,
     number: u64,
