@@ -62,10 +62,10 @@ struct With {
     #[arg(long, value_name = "0..9", value_parser = priority)]
     priority: Option<Priority>,
     /// Not delivered before so long from now, such as 5m.
-    #[arg(long, value_name = "TIME", value_parser = limit::time)]
+    #[arg(long, value_name = "TIME", value_parser = limit::message_time)]
     delay: Option<Duration>,
     /// Not delivered after so long from now, such as 1h: it expires.
-    #[arg(long, value_name = "TIME", value_parser = limit::time_of_some_length)]
+    #[arg(long, value_name = "TIME", value_parser = limit::message_time_above_zero)]
     ttl: Option<Duration>,
     /// Stored once within the queue's dedup window, however often it is published.
     #[arg(long, conflicts_with = "lines")]

@@ -47,7 +47,7 @@ pub(super) struct Declare {
     #[arg(long, value_name = "TIME", value_parser = time)]
     ttl: Option<Limit>,
     /// For how long the key of a message is remembered, such as 1h, at most 7 days, or `off`.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = dedup_window)]
     dedup_window: Option<Limit>,
     /// Delete the queue after so long with no consumer, pull or publish, or `off`.
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -65,6 +65,8 @@ struct DeadLetter(Option<QueueName>);
 
 /// What stands for a limit that there is none of.
 const OFF: &str = "off";
+/// Seven days.
+const DEDUP_WINDOW_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 fn storage(text: &str) -> Result<Storage, String> {
     match text {
@@ -96,7 +98,11 @@ fn at_least_1(limit: Limit) -> Result<Limit, String> {
 }
 
 fn time(text: &str) -> Result<Limit, String> {
-    limit::milliseconds(text, OFF)
+    limit::milliseconds(text, limit::TIME_MAX, OFF)
+}
+
+fn dedup_window(text: &str) -> Result<Limit, String> {
+    limit::milliseconds(text, DEDUP_WINDOW_MAX, OFF)
 }
 
 fn ack_timeout(text: &str) -> Result<Duration, String> {
