@@ -217,3 +217,103 @@ async fn an_ack_that_was_not_sent_in_time_never_names_a_delivery_of_another_stre
     say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"seq\":1}}", request["id"])).await;
     assert_eq!(published.await.unwrap().seq, Seq(1));
 }
+
+fn ask(client: &Client) -> tokio::task::JoinHandle<Result<ReceivedMessage, Error>> {
+    let client = client.clone();
+    tokio::spawn(
+        async move { client.request(&queue(), payload("?"), Duration::from_secs(10)).await },
+    )
+}
+
+/// The next request, which must have this name, is done.
+async fn done(server: &mut BufReader<DuplexStream>, op: &str, fields: &str) -> serde_json::Value {
+    let request = line(server).await;
+    assert_eq!(request["op"], op, "{request}");
+    say(server, &format!("{{\"id\":{},\"ok\":true{fields}}}", request["id"])).await;
+    request
+}
+
+/// The answer to a question over the reply queue of the first subscription.
+fn answer(question: &serde_json::Value) -> String {
+    let (queue, id) = (&question["reply_to"], &question["correlation_id"]);
+    format!(
+        r#"{{"event":"message","sub":1,"queue":{queue},"tag":1,"seq":1,"fence":1,"attempt":1,"published_at":1,"body":1,"correlation_id":{id}}}"#
+    )
+}
+
+#[tokio::test]
+async fn a_request_makes_an_exclusive_queue_once_and_gets_its_own_answer() {
+    let (client, mut server) = pair();
+    let first = ask(&client);
+    let declared = done(&mut server, "queue.declare", ",\"created\":true").await;
+    assert_eq!(declared["settings"], serde_json::json!({"exclusive": true}));
+    let consumed = done(&mut server, "consume", ",\"sub\":1").await;
+    assert_eq!((&consumed["queue"], &consumed["auto_ack"]), (&declared["queue"], &true.into()));
+    let first_asked = done(&mut server, "publish", ",\"seq\":1").await;
+    assert_eq!(first_asked["reply_to"], declared["queue"]);
+    let second = ask(&client);
+    let second_asked = line(&mut server).await;
+    assert_eq!(second_asked["reply_to"], declared["queue"]);
+    // The answer may overtake the confirm, and one that nobody waits for is passed over.
+    say(&mut server, &answer(&second_asked)).await;
+    say(&mut server, &answer(&second_asked)).await;
+    say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"seq\":2}}", second_asked["id"])).await;
+    let answered = second.await.unwrap().unwrap().correlation_id;
+    assert_eq!(answered.as_deref(), second_asked["correlation_id"].as_str());
+    say(&mut server, &answer(&first_asked)).await;
+    first.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_stream_ends_what_waits_and_the_next_request_makes_another_queue() {
+    let client = Client::new(true);
+    let (mut server, lost) = stream_until_lost(&client).await;
+    let waiting = ask(&client);
+    let old = done(&mut server, "queue.declare", ",\"created\":true").await;
+    done(&mut server, "consume", ",\"sub\":1").await;
+    done(&mut server, "publish", ",\"seq\":1").await;
+    drop(server);
+    lost.await.unwrap();
+    assert!(matches!(waiting.await.unwrap(), Err(Error::Lost(_))));
+    let asked = ask(&client);
+    let (mut server, _) = stream_until_lost(&client).await;
+    let new = done(&mut server, "queue.declare", ",\"created\":true").await;
+    assert_ne!(new["queue"], old["queue"]);
+    let consumed = done(&mut server, "consume", ",\"sub\":1").await;
+    assert_eq!(consumed["queue"], new["queue"]);
+    let question = done(&mut server, "publish", ",\"seq\":2").await;
+    say(&mut server, &answer(&question)).await;
+    asked.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_reply_queue_that_is_lost_before_it_is_consumed_from_is_made_again() {
+    let client = Client::new(false);
+    let (mut server, lost) = stream_until_lost(&client).await;
+    let asked = ask(&client);
+    done(&mut server, "queue.declare", ",\"created\":true").await;
+    assert_eq!(line(&mut server).await["op"], "consume");
+    drop(server);
+    lost.await.unwrap();
+    let (mut server, _) = stream_until_lost(&client).await;
+    done(&mut server, "queue.declare", ",\"created\":true").await;
+    done(&mut server, "consume", ",\"sub\":1").await;
+    let question = done(&mut server, "publish", ",\"seq\":1").await;
+    say(&mut server, &answer(&question)).await;
+    asked.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_question_that_no_queue_takes_is_told_at_once() {
+    let (client, mut server) = pair();
+    let asked = tokio::spawn({
+        let client = client.clone();
+        let topic = Destination::Topic(queue());
+        async move { client.request(topic, payload("?"), Duration::from_secs(10)).await }
+    });
+    done(&mut server, "queue.declare", ",\"created\":true").await;
+    done(&mut server, "consume", ",\"sub\":1").await;
+    let question = done(&mut server, "publish", ",\"routed\":0").await;
+    assert_eq!((&question["topic"], question.get("queue")), (&"q".into(), None));
+    assert!(matches!(asked.await.unwrap(), Err(Error::NotRouted { .. })));
+}
