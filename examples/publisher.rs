@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         confirms.push(client.publish_pipelined(&orders, &order, None).await?);
     }
     for confirm in confirms {
-        println!("confirmed, seq {}", confirm.await?);
+        println!("confirmed, seq {}", confirm.await?.seq);
     }
     client.close();
     Ok(())

@@ -21,11 +21,11 @@ pub(super) struct Connect {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// The client's certificate, PEM, instead of the profile's.
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE", requires = "certificate_key")]
     certificate: Option<PathBuf>,
-    /// Its key, PEM.
+    /// Its key, PEM. (`--key` is what a message has.)
     #[arg(long, value_name = "FILE", requires = "certificate")]
-    key: Option<PathBuf>,
+    certificate_key: Option<PathBuf>,
     /// The tenant, instead of the profile's.
     #[arg(long)]
     tenant: Option<TenantName>,
@@ -57,7 +57,7 @@ impl Connect {
         profile.server = self.server.unwrap_or(profile.server);
         profile.ca = self.ca.unwrap_or(profile.ca);
         profile.certificate = self.certificate.or(profile.certificate);
-        profile.key = self.key.or(profile.key);
+        profile.key = self.certificate_key.or(profile.key);
         profile.tenant = self.tenant.unwrap_or(profile.tenant);
         profile.user = self.user.unwrap_or(profile.user);
         Ok(profile)

@@ -37,7 +37,9 @@ pub(super) struct Consume {
     #[arg(long, value_enum, default_value = "raw")]
     output: Form,
     /// Run a command by the shell for each message, its content on standard input: exit code 0
-    /// acknowledges, anything else returns it.
+    /// acknowledges, anything else returns it. Its environment has GMQ_MESSAGE_QUEUE, _SEQ,
+    /// _ATTEMPT, _FENCE and _PRIORITY, and of those that it was published with _TOPIC, _KEY and
+    /// _GROUP.
     #[arg(long, value_name = "CMD", conflicts_with_all = ["no_ack", "output"])]
     exec: Option<String>,
     #[command(flatten)]
@@ -95,12 +97,23 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 async fn execute(command: &str, delivery: &Delivery) -> Outcome {
     let message = delivery.message();
-    let mut child = tokio::process::Command::new("sh")
+    let mut shell = tokio::process::Command::new("sh");
+    for (name, value) in [
+        ("GMQ_MESSAGE_TOPIC", &message.topic),
+        ("GMQ_MESSAGE_KEY", &message.key),
+        ("GMQ_MESSAGE_GROUP", &message.group),
+    ] {
+        if let Some(value) = value {
+            shell.env(name, value);
+        }
+    }
+    let mut child = shell
         .args(["-c", command])
         .env("GMQ_MESSAGE_QUEUE", &message.queue)
         .env("GMQ_MESSAGE_SEQ", message.seq.to_string())
         .env("GMQ_MESSAGE_ATTEMPT", message.attempt.to_string())
         .env("GMQ_MESSAGE_FENCE", message.fence.to_string())
+        .env("GMQ_MESSAGE_PRIORITY", message.priority.unwrap_or_default().number().to_string())
         .stdin(Stdio::piped())
         .spawn()?;
     let content = match &message.content {
@@ -162,6 +175,10 @@ fn object(message: &ReceivedMessage) -> Outcome<Printed> {
         "fence": message.fence.0,
         "attempt": message.attempt,
         "published_at": message.published_at,
+        "priority": message.priority.unwrap_or_default().number(),
+        "topic": message.topic,
+        "key": message.key,
+        "group": message.group,
         "headers": message.headers,
         "reply_to": message.reply_to,
         "correlation_id": message.correlation_id,

@@ -20,6 +20,7 @@ mod quickstart;
 mod serve;
 mod storage;
 mod store;
+mod topic;
 mod torture;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ enum Command {
     Publish(publish::Publish),
     Consume(consume::Consume),
     Queue(queue::Queue),
+    Topic(topic::Topic),
     Ping(connect::Ping),
     Bench(bench::Bench),
     Store(store::Store),
@@ -88,6 +90,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Publish(command) => publish::run(command).await,
         Command::Consume(command) => consume::run(command).await,
         Command::Queue(command) => queue::run(command).await,
+        Command::Topic(command) => topic::run(command).await,
         Command::Ping(command) => connect::ping(command).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Store(command) => store::run(command).await,

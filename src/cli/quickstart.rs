@@ -73,7 +73,7 @@ async fn greet(dir: &Path, address: SocketAddr) -> Outcome {
     let connected = start.elapsed();
     let sent = Instant::now();
     let text = "the first message";
-    let seq = client.publish(&queue, payload(text)).await?;
+    let seq = client.publish(&queue, payload(text)).await?.seq;
     let mut subscription = client.consume(&queue, 100).await?;
     let delivered = async {
         while let Some(delivery) = subscription.next().await {

@@ -69,12 +69,16 @@ enum Fate {
     Resend(Box<[u8]>),
     /// It names deliveries of its stream, and these have returned.
     InHand,
+    /// It names what ends with its stream: it is reported, and no other stream takes it.
+    Bound,
 }
 
 struct Subscribed {
     queue: QueueName,
     prefetch: u16,
     auto_ack: bool,
+    /// Its queue ends with the stream, and it too.
+    is_bound: bool,
     sender: DeliverySender,
 }
 
@@ -95,26 +99,42 @@ impl Connection {
         resend: bool,
         write: impl FnOnce(&mut Vec<u8>, u64),
     ) -> Answer {
-        self.queue(&[], permit, write, |text| {
-            if resend { Fate::Resend(text.into()) } else { Fate::Report }
-        })
+        self.queue(
+            [],
+            permit,
+            write,
+            |text| {
+                if resend { Fate::Resend(text.into()) } else { Fate::Report }
+            },
+        )
     }
 
     /// Queues a request about deliveries, which must be of the present stream.
     pub fn request_in_hand(&self, hands: &[Hand], write: impl FnOnce(&mut Vec<u8>, u64)) -> Answer {
-        self.queue(hands, None, write, |_| Fate::InHand)
+        self.queue(hands.iter().map(|hand| hand.generation), None, write, |_| Fate::InHand)
     }
 
+    /// Queues a request that names what ends with the stream of this generation.
+    pub fn request_on(
+        &self,
+        generation: u64,
+        permit: Option<OwnedSemaphorePermit>,
+        write: impl FnOnce(&mut Vec<u8>, u64),
+    ) -> Answer {
+        self.queue([generation], permit, write, |_| Fate::Bound)
+    }
+
+    /// `generations` are of what the request names.
     fn queue(
         &self,
-        hands: &[Hand],
+        generations: impl IntoIterator<Item = u64>,
         permit: Option<OwnedSemaphorePermit>,
         write: impl FnOnce(&mut Vec<u8>, u64),
         fate: impl FnOnce(&[u8]) -> Fate,
     ) -> Answer {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.lock();
-        let returned = hands.iter().any(|hand| hand.generation != state.generation);
+        let returned = generations.into_iter().any(|of| of != state.generation);
         if let Some(error) = state.refusal().or(returned.then_some(Error::Returned)) {
             let _ = answer.send(Err(error));
             return receiver;
@@ -130,23 +150,27 @@ impl Connection {
         receiver
     }
 
-    /// Begins a subscription; its number, what it receives, and whether it was begun.
+    /// Begins a subscription; its number, what it receives, and whether it was begun. With a
+    /// generation it is for that stream alone.
     pub fn subscribe(
         &self,
         queue: &QueueName,
         prefetch: u16,
         auto_ack: bool,
+        bound: Option<u64>,
     ) -> (u64, Deliveries, oneshot::Receiver<Result<(), Error>>) {
         let (sender, deliveries) = mpsc::unbounded_channel();
         let (begun, receiver) = oneshot::channel();
         let mut state = self.lock();
-        if let Some(error) = state.refusal() {
+        let gone = bound.is_some_and(|generation| generation != state.generation);
+        if let Some(error) = state.refusal().or(gone.then_some(Error::Returned)) {
             let _ = begun.send(Err(error));
             return (0, deliveries, receiver);
         }
         state.last_subscription += 1;
         let number = state.last_subscription;
-        let subscribed = Subscribed { queue: queue.clone(), prefetch, auto_ack, sender };
+        let is_bound = bound.is_some();
+        let subscribed = Subscribed { queue: queue.clone(), prefetch, auto_ack, is_bound, sender };
         state.subscriptions.insert(number, subscribed);
         state.consume(number, Some(begun));
         drop(state);
@@ -240,7 +264,7 @@ impl Connection {
                         Fate::InHand => Err(Error::Returned),
                         Fate::Resend(text) => Ok(&**text),
                         Fate::Report if id > state.written_id => Ok(&unsent[unwritten]),
-                        Fate::Report => Err(error.clone()),
+                        Fate::Report | Fate::Bound => Err(error.clone()),
                     };
                     match text {
                         Err(error) => reported.push((answer, error)),
@@ -255,6 +279,10 @@ impl Connection {
                 }
             }
         }
+        // What nobody listens to any more would only take messages from those who do.
+        let ends = |subscribed: &Subscribed| subscribed.is_bound || subscribed.sender.is_closed();
+        let ended: Vec<_> =
+            state.subscriptions.extract_if(.., |_, subscribed| ends(subscribed)).collect();
         let numbers: Vec<u64> = state.subscriptions.keys().copied().collect();
         for number in numbers {
             state.consume(number, begun.remove(&number).flatten());
@@ -264,6 +292,13 @@ impl Connection {
         drop(state);
         self.queued.notify_one();
         reported.into_iter().for_each(|(answer, error)| drop(answer.send(Err(error))));
+        for (number, subscribed) in ended {
+            // One that was not begun yet returns, to be begun anew.
+            match begun.remove(&number).flatten() {
+                Some(begun) => drop(begun.send(Err(Error::Returned))),
+                None => drop(subscribed.sender.send(Err(error.clone()))),
+            }
+        }
     }
 
     /// There will be no stream any more: tells everybody who waits.

@@ -1,9 +1,11 @@
 //! What can go wrong for a client; each sentence says what to do next.
 
 use std::io;
+use std::time::Duration;
 
 use crate::protocol::reply::{BadLine, ServerError};
 use crate::tls::TlsError;
+use crate::types::Seq;
 
 /// See the module. Cheap to clone: one lost connection is told to everybody who waits on it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -54,6 +56,37 @@ pub enum Error {
     /// A delivery of a connection that is gone.
     #[error("the message has returned to its queue with its connection; wait until it comes again")]
     Returned,
+    /// A request without an answer.
+    #[error(
+        "nobody answered the request to \"{to}\" within {timeout:?}; check that a worker consumes \
+         from it and may publish to reply.#, or wait longer"
+    )]
+    NoAnswer {
+        /// The queue or topic.
+        to: String,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// A request that no queue has taken.
+    #[error(
+        "no queue has a binding that matches the topic \"{topic}\", so nobody can answer; bind \
+         one with `gmq topic bind`"
+    )]
+    NotRouted {
+        /// The topic.
+        topic: String,
+    },
+    /// An answer to what asks for none.
+    #[error(
+        "the message {seq} of \"{queue}\" has no reply_to that is the name of a queue, so it \
+         cannot be answered; acknowledge it, or send it to the dead letters"
+    )]
+    NoReplyTo {
+        /// The queue that it came from.
+        queue: String,
+        /// Its place there.
+        seq: Seq,
+    },
     /// Not a gmq server, or a broken one.
     #[error(transparent)]
     BadLine(#[from] BadLine),

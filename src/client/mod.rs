@@ -2,40 +2,48 @@
 //! One [`Client`] is one connection; it is cheap to clone, and all of its clones share it. With
 //! [`Client::connect_with`] it connects again by itself when the connection is lost.
 
+mod answers;
+mod compose;
+mod confirm;
 mod connection;
 mod error;
 mod link;
 mod open;
 mod profile;
+mod queues;
 mod reconnect;
 mod subscription;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+pub use self::compose::{body, payload};
+pub use self::confirm::{Confirm, Published, Routed};
 pub use self::error::Error;
 pub use self::profile::{Profile, ProfileError};
+pub use self::queues::{Binding, Finding, Moved, QueueReport};
 pub use self::reconnect::{InFlight, Reconnect};
 pub use self::subscription::{Delivery, Subscription};
 pub use crate::protocol::reply::{ReceivedMessage, ServerError};
+pub use crate::protocol::request::Destination;
 
-use self::connection::{Answer, Connection};
+use self::answers::Answers;
+use self::confirm::Batch;
+use self::connection::Connection;
 use crate::protocol::reply;
 use crate::protocol::request_text;
-use crate::protocol::response::{boolean_field, number_field};
-use crate::types::{
-    Content, Level, Message, Pattern, QueueName, Seq, SettingsPatch, SubscriptionId, Tag,
-};
+use crate::protocol::response::{boolean_field, number_field, string_field};
+use crate::types::{Level, Message, QueueName, SubscriptionId, Tag};
 
 /// Publishes of one connection that wait for their confirm; the server's own default bound.
 const IN_FLIGHT_MAX: usize = 10_000;
+/// Longest reason of a dead letter. Unit: bytes.
+const REASON_BYTES_MAX: usize = 256;
+
 /// A connection to a server.
 ///
 /// ```no_run
@@ -46,7 +54,8 @@ const IN_FLIGHT_MAX: usize = 10_000;
 /// let profile = Profile::load("client.toml".as_ref())?;
 /// let client = Client::connect(&profile).await?;
 /// let queue = QueueName::new("orders")?;
-/// let seq = client.publish(&queue, gmq::client::payload("hello")).await?;
+/// let published = client.publish(&queue, gmq::client::payload("hello")).await?;
+/// println!("seq {}", published.seq);
 /// let mut orders = client.consume(&queue, 100).await?;
 /// while let Some(delivery) = orders.next().await {
 ///     let delivery = delivery?;
@@ -59,6 +68,7 @@ const IN_FLIGHT_MAX: usize = 10_000;
 pub struct Client {
     connection: Arc<Connection>,
     in_flight: Arc<Semaphore>,
+    answers: Arc<Answers>,
     resend: bool,
 }
 
@@ -68,57 +78,6 @@ pub struct Client {
 pub struct Hand {
     generation: u64,
     tag: Tag,
-}
-
-/// A message of any bytes.
-pub fn payload(bytes: impl AsRef<[u8]>) -> Message {
-    let content = Content::Payload(bytes.as_ref().into());
-    Message { content, properties: None, priority: None, published_at: 0 }
-}
-
-/// A message that is the text of one JSON value; `None` if it is not.
-pub fn body(text: &str) -> Option<Message> {
-    let text = text.trim();
-    serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
-    let content = Content::Body(text.into());
-    Some(Message { content, properties: None, priority: None, published_at: 0 })
-}
-
-/// The reply to a publish that was queued already.
-#[must_use = "a publish is confirmed only when this is done"]
-pub struct Confirm(Answer);
-
-impl Future for Confirm {
-    type Output = Result<Seq, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        #[derive(Deserialize)]
-        struct Fields {
-            seq: u64,
-        }
-        let reply = ready!(Pin::new(&mut self.0).poll(context));
-        let fields: Result<Fields, Error> =
-            received(reply).and_then(|(_, reply)| Ok(reply::fields(&reply)?));
-        Poll::Ready(fields.map(|fields| Seq(fields.seq)))
-    }
-}
-
-/// One queue, as `queue.info` tells it.
-#[derive(Debug, Clone, Deserialize, serde::Serialize)]
-#[allow(missing_docs, reason = "docs/protocol.md has each field")]
-pub struct QueueReport {
-    pub queue: String,
-    pub ready: u64,
-    pub delayed: u64,
-    pub in_hand: u64,
-    pub bytes: u64,
-    pub consumers: u64,
-    pub oldest_age_ms: u64,
-    pub published: u64,
-    pub delivered: u64,
-    pub acked: u64,
-    pub redelivered: u64,
-    pub settings: serde_json::Value,
 }
 
 impl Client {
@@ -147,11 +106,11 @@ impl Client {
 
     fn new(resend: bool) -> Self {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        Self { connection: Arc::default(), in_flight, resend }
+        Self { connection: Arc::default(), in_flight, answers: Arc::default(), resend }
     }
 
     /// Publishes one message and waits for its confirm.
-    pub async fn publish(&self, queue: &QueueName, message: Message) -> Result<Seq, Error> {
+    pub async fn publish(&self, queue: &QueueName, message: Message) -> Result<Published, Error> {
         self.publish_pipelined(queue, &message, None).await?.await
     }
 
@@ -163,10 +122,7 @@ impl Client {
         message: &Message,
         require: Option<Level>,
     ) -> Result<Confirm, Error> {
-        let permit = self.permit().await;
-        Ok(Confirm(self.connection.request(permit, self.resend, |out, id| {
-            request_text::publish(out, id, queue, message, require);
-        })))
+        self.send(&queue.into(), message, require).await
     }
 
     /// Publishes a batch, all or none.
@@ -174,15 +130,61 @@ impl Client {
         &self,
         queue: &QueueName,
         messages: &[Message],
-    ) -> Result<Vec<Seq>, Error> {
+    ) -> Result<Vec<Published>, Error> {
+        let to = queue.into();
+        let batch: Batch = self
+            .fields(|out, id| request_text::publish_batch(out, id, &to, messages, None))
+            .await?;
+        Ok(batch.published())
+    }
+
+    /// Publishes one message to a topic: a copy for every queue with a binding that matches, all or
+    /// none. See [`Client::bind`].
+    pub async fn publish_topic(
+        &self,
+        topic: &QueueName,
+        message: Message,
+    ) -> Result<Routed, Error> {
+        self.publish_topic_pipelined(topic, &message, None).await?.await
+    }
+
+    /// The same, with a confirm to be waited for later; see [`Client::publish_pipelined`].
+    pub async fn publish_topic_pipelined(
+        &self,
+        topic: &QueueName,
+        message: &Message,
+        require: Option<Level>,
+    ) -> Result<Confirm<Routed>, Error> {
+        self.send(&Destination::Topic(topic.clone()), message, require).await
+    }
+
+    /// Publishes a batch to a topic, all or none; what became of each message, in their order.
+    pub async fn publish_topic_batch(
+        &self,
+        topic: &QueueName,
+        messages: &[Message],
+    ) -> Result<Vec<Routed>, Error> {
         #[derive(Deserialize)]
         struct Fields {
-            seqs: Vec<u64>,
+            routed: Vec<u64>,
         }
+        let to = Destination::Topic(topic.clone());
         let fields: Fields = self
-            .fields(|out, id| request_text::publish_batch(out, id, queue, messages, None))
+            .fields(|out, id| request_text::publish_batch(out, id, &to, messages, None))
             .await?;
-        Ok(fields.seqs.into_iter().map(Seq).collect())
+        Ok(fields.routed.into_iter().map(|queues| Routed { queues }).collect())
+    }
+
+    async fn send<T>(
+        &self,
+        to: &Destination,
+        message: &Message,
+        require: Option<Level>,
+    ) -> Result<Confirm<T>, Error> {
+        let permit = self.permit().await;
+        Ok(Confirm::new(self.connection.request(permit, self.resend, |out, id| {
+            request_text::publish(out, id, to, message, require);
+        })))
     }
 
     /// Starts a subscription with at most `prefetch` unacknowledged messages.
@@ -205,7 +207,8 @@ impl Client {
         prefetch: u16,
         auto_ack: bool,
     ) -> Result<Subscription, Error> {
-        let (number, deliveries, begun) = self.connection.subscribe(queue, prefetch, auto_ack);
+        let (number, deliveries, begun) =
+            self.connection.subscribe(queue, prefetch, auto_ack, None);
         received(begun.await)?;
         Ok(Subscription::new(self.clone(), number, deliveries))
     }
@@ -217,7 +220,7 @@ impl Client {
         max: u32,
         wait: Duration,
     ) -> Result<Vec<Delivery>, Error> {
-        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let wait_ms = milliseconds(wait);
         let answer = self.connection.request(None, false, |out, id| {
             request_text::on_queue(out, id, "pull", queue, |out| {
                 number_field(out, "max", u64::from(max));
@@ -239,13 +242,24 @@ impl Client {
 
     /// Returns deliveries, not to be delivered again before `delay`.
     pub async fn nack(&self, hands: &[Hand], delay: Duration) -> Result<(), Error> {
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let delay_ms = milliseconds(delay);
         self.settle("nack", hands, |out| number_field(out, "delay_ms", delay_ms)).await
+    }
+
+    /// Sends deliveries to the dead-letter queue at once; where there is none, drops them. The
+    /// reason is kept with them as the header `gmq-dead-detail`, its first 256 bytes.
+    pub async fn dead_letter(&self, hands: &[Hand], reason: &str) -> Result<(), Error> {
+        let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+        self.settle("nack", hands, |out| {
+            boolean_field(out, "dead_letter", true);
+            string_field(out, "reason", reason);
+        })
+        .await
     }
 
     /// Starts leases anew with this length.
     pub async fn extend(&self, hands: &[Hand], lease: Duration) -> Result<(), Error> {
-        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        let lease_ms = milliseconds(lease);
         self.settle("extend", hands, |out| number_field(out, "lease_ms", lease_ms)).await
     }
 
@@ -270,82 +284,6 @@ impl Client {
             request_text::request(out, request, "cancel", |out| number_field(out, "sub", id));
         })
         .await
-    }
-
-    /// Creates a queue, or compares its settings; whether it was made.
-    pub async fn declare(
-        &self,
-        queue: &QueueName,
-        settings: &SettingsPatch,
-        update: bool,
-    ) -> Result<bool, Error> {
-        #[derive(Deserialize)]
-        struct Fields {
-            created: bool,
-        }
-        let fields: Fields =
-            self.fields(|out, id| request_text::declare(out, id, queue, settings, update)).await?;
-        Ok(fields.created)
-    }
-
-    /// Deletes a queue.
-    pub async fn delete(&self, queue: &QueueName, if_empty: bool) -> Result<(), Error> {
-        self.done(|out, id| {
-            request_text::on_queue(out, id, "queue.delete", queue, |out| {
-                boolean_field(out, "if_empty", if_empty);
-            });
-        })
-        .await
-    }
-
-    /// Removes what is ready or delayed; how many messages.
-    pub async fn purge(&self, queue: &QueueName) -> Result<u64, Error> {
-        #[derive(Deserialize)]
-        struct Fields {
-            purged: u64,
-        }
-        let fields: Fields = self
-            .fields(|out, id| request_text::on_queue(out, id, "queue.purge", queue, |_| {}))
-            .await?;
-        Ok(fields.purged)
-    }
-
-    /// One queue.
-    pub async fn info(&self, queue: &QueueName) -> Result<QueueReport, Error> {
-        self.fields(|out, id| request_text::on_queue(out, id, "queue.info", queue, |_| {})).await
-    }
-
-    /// All queues that the user may see, page by page.
-    pub async fn queues(&self, pattern: Option<&Pattern>) -> Result<Vec<QueueReport>, Error> {
-        #[derive(Deserialize)]
-        struct Page {
-            queues: Vec<QueueReport>,
-            more: bool,
-        }
-        let mut all: Vec<QueueReport> = Vec::new();
-        loop {
-            let after = all.last().map(|last| last.queue.clone());
-            let page: Page = self
-                .fields(|out, id| {
-                    request_text::list_queues(out, id, pattern, after.as_deref(), 1_000);
-                })
-                .await?;
-            all.extend(page.queues);
-            if !page.more {
-                return Ok(all);
-            }
-        }
-    }
-
-    /// Looks at messages without taking them.
-    pub async fn peek(
-        &self,
-        queue: &QueueName,
-        from_seq: Seq,
-        max: u32,
-    ) -> Result<Vec<ReceivedMessage>, Error> {
-        let reply = self.reply(|out, id| request_text::peek(out, id, queue, from_seq, max));
-        Ok(reply::messages(&reply.await?)?)
     }
 
     /// How long a round trip takes.
@@ -379,6 +317,11 @@ impl Client {
         // The semaphore is never closed.
         Arc::clone(&self.in_flight).acquire_owned().await.ok()
     }
+}
+
+/// Unit: ms, in whole ones.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What came, or that the connection's task is gone.

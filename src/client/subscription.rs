@@ -9,8 +9,8 @@ use futures_core::Stream;
 use super::connection::Deliveries;
 use super::{Client, Error, Hand, ReceivedMessage};
 
-/// See the module. Dropping it leaves the subscription to the connection's end; see
-/// [`Subscription::cancel`].
+/// See the module. Dropping it leaves the subscription, and what comes to it, to the end of its
+/// connection; see [`Subscription::cancel`].
 pub struct Subscription {
     client: Client,
     number: u64,
@@ -75,6 +75,10 @@ impl Delivery {
         self.hand
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// It is done.
     pub async fn ack(&self) -> Result<(), Error> {
         self.client.ack(&[self.hand]).await
@@ -83,6 +87,12 @@ impl Delivery {
     /// It goes back, not to be delivered again before `delay`.
     pub async fn nack(&self, delay: Duration) -> Result<(), Error> {
         self.client.nack(&[self.hand], delay).await
+    }
+
+    /// It goes to the dead-letter queue at once; where there is none, it is dropped. The reason is
+    /// kept with it as the header `gmq-dead-detail`, its first 256 bytes.
+    pub async fn dead_letter(&self, reason: &str) -> Result<(), Error> {
+        self.client.dead_letter(&[self.hand], reason).await
     }
 
     /// Its lease starts anew with this length.

@@ -4,6 +4,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
 use super::*;
 use crate::protocol::frame::FrameReader;
+use crate::types::Seq;
 
 fn pair() -> (Client, BufReader<DuplexStream>) {
     let client = Client::new(false);
@@ -45,7 +46,8 @@ async fn publishes_are_sent_in_order_and_confirmed_in_any() {
     assert_eq!(line(&mut server).await["payload"], "Yg==");
     say(&mut server, r#"{"id":2,"ok":true,"seq":20}"#).await;
     say(&mut server, r#"{"id":1,"ok":true,"seq":10}"#).await;
-    assert_eq!((first.await.unwrap(), second.await.unwrap()), (Seq(10), Seq(20)));
+    let seqs = (first.await.unwrap().seq, second.await.unwrap().seq);
+    assert_eq!(seqs, (Seq(10), Seq(20)));
 }
 
 #[tokio::test]
@@ -101,7 +103,7 @@ async fn what_was_queued_is_sent_before_the_end_and_answered_after() {
     let mut rest = String::new();
     assert_eq!(server.read_line(&mut rest).await.unwrap(), 0, "nothing more comes");
     say(&mut server, r#"{"id":1,"ok":true,"seq":1}"#).await;
-    assert_eq!(waiting.await.unwrap(), Seq(1));
+    assert_eq!(waiting.await.unwrap().seq, Seq(1));
 }
 
 /// Puts a stream under the client; when it ends, another one is expected.
@@ -140,8 +142,11 @@ async fn publishes_in_flight_are_sent_again_in_order_over_every_new_stream() {
         assert_eq!(line(&mut server).await["id"], id);
         say(&mut server, &format!("{{\"id\":{id},\"ok\":true,\"seq\":{id}}}")).await;
     }
-    let seqs = (first.await.unwrap(), second.await.unwrap(), third.await.unwrap());
-    assert_eq!(seqs, (Seq(1), Seq(2), Seq(3)));
+    let mut seqs = Vec::new();
+    for confirm in [first, second, third] {
+        seqs.push(confirm.await.unwrap().seq);
+    }
+    assert_eq!(seqs, [Seq(1), Seq(2), Seq(3)]);
 }
 
 #[tokio::test]
@@ -158,7 +163,7 @@ async fn what_was_in_flight_is_reported_and_what_was_not_sent_goes_on() {
     let request = line(&mut server).await;
     assert_eq!(request["payload"], "Yg==");
     say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"seq\":7}}", request["id"])).await;
-    assert_eq!(later.await.unwrap(), Seq(7));
+    assert_eq!(later.await.unwrap().seq, Seq(7));
 }
 
 #[tokio::test]
@@ -210,5 +215,105 @@ async fn an_ack_that_was_not_sent_in_time_never_names_a_delivery_of_another_stre
     let request = line(&mut server).await;
     assert_eq!(request["op"], "publish", "the ack is not sent");
     say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"seq\":1}}", request["id"])).await;
-    assert_eq!(published.await.unwrap(), Seq(1));
+    assert_eq!(published.await.unwrap().seq, Seq(1));
+}
+
+fn ask(client: &Client) -> tokio::task::JoinHandle<Result<ReceivedMessage, Error>> {
+    let client = client.clone();
+    tokio::spawn(
+        async move { client.request(&queue(), payload("?"), Duration::from_secs(10)).await },
+    )
+}
+
+/// The next request, which must have this name, is done.
+async fn done(server: &mut BufReader<DuplexStream>, op: &str, fields: &str) -> serde_json::Value {
+    let request = line(server).await;
+    assert_eq!(request["op"], op, "{request}");
+    say(server, &format!("{{\"id\":{},\"ok\":true{fields}}}", request["id"])).await;
+    request
+}
+
+/// The answer to a question over the reply queue of the first subscription.
+fn answer(question: &serde_json::Value) -> String {
+    let (queue, id) = (&question["reply_to"], &question["correlation_id"]);
+    format!(
+        r#"{{"event":"message","sub":1,"queue":{queue},"tag":1,"seq":1,"fence":1,"attempt":1,"published_at":1,"body":1,"correlation_id":{id}}}"#
+    )
+}
+
+#[tokio::test]
+async fn a_request_makes_an_exclusive_queue_once_and_gets_its_own_answer() {
+    let (client, mut server) = pair();
+    let first = ask(&client);
+    let declared = done(&mut server, "queue.declare", ",\"created\":true").await;
+    assert_eq!(declared["settings"], serde_json::json!({"exclusive": true}));
+    let consumed = done(&mut server, "consume", ",\"sub\":1").await;
+    assert_eq!((&consumed["queue"], &consumed["auto_ack"]), (&declared["queue"], &true.into()));
+    let first_asked = done(&mut server, "publish", ",\"seq\":1").await;
+    assert_eq!(first_asked["reply_to"], declared["queue"]);
+    let second = ask(&client);
+    let second_asked = line(&mut server).await;
+    assert_eq!(second_asked["reply_to"], declared["queue"]);
+    // The answer may overtake the confirm, and one that nobody waits for is passed over.
+    say(&mut server, &answer(&second_asked)).await;
+    say(&mut server, &answer(&second_asked)).await;
+    say(&mut server, &format!("{{\"id\":{},\"ok\":true,\"seq\":2}}", second_asked["id"])).await;
+    let answered = second.await.unwrap().unwrap().correlation_id;
+    assert_eq!(answered.as_deref(), second_asked["correlation_id"].as_str());
+    say(&mut server, &answer(&first_asked)).await;
+    first.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_stream_ends_what_waits_and_the_next_request_makes_another_queue() {
+    let client = Client::new(true);
+    let (mut server, lost) = stream_until_lost(&client).await;
+    let waiting = ask(&client);
+    let old = done(&mut server, "queue.declare", ",\"created\":true").await;
+    done(&mut server, "consume", ",\"sub\":1").await;
+    done(&mut server, "publish", ",\"seq\":1").await;
+    drop(server);
+    lost.await.unwrap();
+    assert!(matches!(waiting.await.unwrap(), Err(Error::Lost(_))));
+    let asked = ask(&client);
+    let (mut server, _) = stream_until_lost(&client).await;
+    let new = done(&mut server, "queue.declare", ",\"created\":true").await;
+    assert_ne!(new["queue"], old["queue"]);
+    let consumed = done(&mut server, "consume", ",\"sub\":1").await;
+    assert_eq!(consumed["queue"], new["queue"]);
+    let question = done(&mut server, "publish", ",\"seq\":2").await;
+    say(&mut server, &answer(&question)).await;
+    asked.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_reply_queue_that_is_lost_before_it_is_consumed_from_is_made_again() {
+    let client = Client::new(false);
+    let (mut server, lost) = stream_until_lost(&client).await;
+    let asked = ask(&client);
+    done(&mut server, "queue.declare", ",\"created\":true").await;
+    assert_eq!(line(&mut server).await["op"], "consume");
+    drop(server);
+    lost.await.unwrap();
+    let (mut server, _) = stream_until_lost(&client).await;
+    done(&mut server, "queue.declare", ",\"created\":true").await;
+    done(&mut server, "consume", ",\"sub\":1").await;
+    let question = done(&mut server, "publish", ",\"seq\":1").await;
+    say(&mut server, &answer(&question)).await;
+    asked.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_question_that_no_queue_takes_is_told_at_once() {
+    let (client, mut server) = pair();
+    let asked = tokio::spawn({
+        let client = client.clone();
+        let topic = Destination::Topic(queue());
+        async move { client.request(topic, payload("?"), Duration::from_secs(10)).await }
+    });
+    done(&mut server, "queue.declare", ",\"created\":true").await;
+    done(&mut server, "consume", ",\"sub\":1").await;
+    let question = done(&mut server, "publish", ",\"routed\":0").await;
+    assert_eq!((&question["topic"], question.get("queue")), (&"q".into(), None));
+    assert!(matches!(asked.await.unwrap(), Err(Error::NotRouted { .. })));
 }

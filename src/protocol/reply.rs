@@ -8,7 +8,7 @@ use base64_simd::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::types::{Content, Fence, Seq, SubscriptionId, Tag, WallMs};
+use crate::types::{Content, Fence, Priority, Seq, SubscriptionId, Tag, WallMs};
 
 /// One line of the server.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +65,14 @@ pub struct ReceivedMessage {
     pub published_at: WallMs,
     /// The content.
     pub content: Content,
+    /// The priority that it was published with; `None`: the default one.
+    pub priority: Option<Priority>,
+    /// The topic that it was published to; `None`: to the queue itself.
+    pub topic: Option<String>,
+    /// What it was told from doubles by.
+    pub key: Option<String>,
+    /// The group whose order it keeps.
+    pub group: Option<String>,
     /// Headers.
     pub headers: BTreeMap<String, String>,
     /// A queue's name, for the answer.
@@ -145,6 +153,14 @@ struct Message<'a> {
     #[serde(borrow, default)]
     body: Option<&'a RawValue>,
     #[serde(default)]
+    priority: Option<u64>,
+    #[serde(default)]
+    topic: Option<String>,
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    group: Option<String>,
+    #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(default)]
     reply_to: Option<String>,
@@ -212,6 +228,10 @@ fn received(text: &str) -> Result<ReceivedMessage, BadLine> {
         attempt: message.attempt,
         published_at: message.published_at,
         content,
+        priority: message.priority.and_then(Priority::new),
+        topic: message.topic,
+        key: message.key,
+        group: message.group,
         headers: message.headers,
         reply_to: message.reply_to,
         correlation_id: message.correlation_id,
@@ -253,5 +273,15 @@ mod tests {
             panic!("a message");
         };
         assert_eq!(message.content, Content::Body(r#"{"b": 1,"b":2}"#.into()));
+        assert_eq!((message.priority, message.topic, message.key), (None, None, None));
+    }
+
+    #[test]
+    fn a_message_has_what_it_was_published_with() {
+        let reply = r#"{"id":1,"ok":true,"messages":[{"queue":"q","seq":2,"attempt":0,"published_at":4,"payload":"","priority":9,"key":"k","group":"g","topic":"a.b"}]}"#;
+        let message = messages(reply).unwrap().remove(0);
+        assert_eq!(message.priority, Priority::new(9));
+        let texts = [message.topic, message.key, message.group];
+        assert_eq!(texts.map(Option::unwrap), ["a.b", "k", "g"]);
     }
 }

@@ -66,6 +66,13 @@ pub enum Destination {
     Topic(QueueName),
 }
 
+impl From<&QueueName> for Destination {
+    /// A queue; topics are always named as what they are.
+    fn from(queue: &QueueName) -> Self {
+        Destination::Queue(queue.clone())
+    }
+}
+
 /// A login by password.
 #[derive(Debug)]
 pub struct Auth {

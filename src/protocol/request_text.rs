@@ -1,5 +1,6 @@
 //! Requests as text, for clients: each function appends one line.
 
+use super::request::Destination;
 use super::response::{
     boolean_field, field_name, integer, list, message_fields, number_field, object, string,
     string_field,
@@ -24,37 +25,56 @@ pub fn auth(out: &mut Vec<u8>, id: u64, tenant: &str, user: &str, password: &str
     });
 }
 
-/// One message for a queue.
+/// One message.
 pub fn publish(
     out: &mut Vec<u8>,
     id: u64,
-    queue: &QueueName,
+    to: &Destination,
     message: &Message,
     require: Option<Level>,
 ) {
     request(out, id, "publish", |out| {
-        string_field(out, "queue", queue.as_str());
+        destination(out, to);
         require_field(out, require);
-        message_fields(out, message);
+        published_fields(out, message);
     });
 }
 
-/// A batch for a queue.
+/// A batch.
 pub fn publish_batch(
     out: &mut Vec<u8>,
     id: u64,
-    queue: &QueueName,
+    to: &Destination,
     messages: &[Message],
     require: Option<Level>,
 ) {
     request(out, id, "publish", |out| {
-        string_field(out, "queue", queue.as_str());
+        destination(out, to);
         require_field(out, require);
         field_name(out, "messages");
         out.push(b'[');
-        list(out, messages, |out, message| object(out, |out| message_fields(out, message)));
+        list(out, messages, |out, message| object(out, |out| published_fields(out, message)));
         out.push(b']');
     });
+}
+
+fn destination(out: &mut Vec<u8>, to: &Destination) {
+    match to {
+        Destination::Queue(queue) => string_field(out, "queue", queue.as_str()),
+        Destination::Topic(topic) => string_field(out, "topic", topic.as_str()),
+    }
+}
+
+/// What a delivery has, and the times that only the publish names.
+fn published_fields(out: &mut Vec<u8>, message: &Message) {
+    message_fields(out, message);
+    let Some(properties) = &message.properties else { return };
+    if properties.delay_ms > 0 {
+        number_field(out, "delay_ms", properties.delay_ms);
+    }
+    if let Some(ttl_ms) = properties.ttl_ms {
+        number_field(out, "ttl_ms", ttl_ms);
+    }
 }
 
 /// A request about one queue.
@@ -130,6 +150,34 @@ pub fn peek(out: &mut Vec<u8>, id: u64, queue: &QueueName, from_seq: Seq, max: u
     });
 }
 
+/// Moves ready messages to another queue.
+pub fn transfer(out: &mut Vec<u8>, id: u64, from: &QueueName, to: &QueueName, max: u32) {
+    request(out, id, "queue.move", |out| {
+        string_field(out, "from", from.as_str());
+        string_field(out, "to", to.as_str());
+        number_field(out, "max", u64::from(max));
+    });
+}
+
+/// `topic.bind` or `topic.unbind`.
+pub fn binding(out: &mut Vec<u8>, id: u64, op: &str, pattern: &Pattern, queue: &QueueName) {
+    on_queue(out, id, op, queue, |out| string_field(out, "pattern", pattern.as_str()));
+}
+
+/// A page of the list of bindings.
+pub fn list_bindings(out: &mut Vec<u8>, id: u64, after: Option<(&str, &str)>, limit: u32) {
+    request(out, id, "topic.list", |out| {
+        if let Some((pattern, queue)) = after {
+            field_name(out, "after");
+            object(out, |out| {
+                string_field(out, "pattern", pattern);
+                string_field(out, "queue", queue);
+            });
+        }
+        number_field(out, "limit", u64::from(limit));
+    });
+}
+
 fn require_field(out: &mut Vec<u8>, require: Option<Level>) {
     if let Some(level) = require {
         string_field(out, "require", level.as_str());
@@ -140,23 +188,33 @@ fn require_field(out: &mut Vec<u8>, require: Option<Level>) {
 mod tests {
     use super::*;
     use crate::protocol::request::{Limits, Request, parse};
-    use crate::types::Content;
-    use crate::types::Properties;
+    use crate::types::{Content, Priority, Properties};
 
     const LIMITS: Limits = Limits { max_message_bytes: 1 << 20 };
 
+    fn name(text: &str) -> QueueName {
+        QueueName::new(text).unwrap()
+    }
+
+    fn read(out: &[u8]) -> Request {
+        parse(out.strip_suffix(b"\n").unwrap(), &LIMITS).unwrap().request
+    }
+
     #[test]
     fn what_is_written_is_what_the_server_reads() {
-        let queue = QueueName::new("q").unwrap();
         let message = Message {
             content: Content::Payload(b"\x00\xff".as_slice().into()),
             properties: Some(Box::new(Properties {
                 headers: vec![("a\"".into(), "\n".into())],
-                reply_to: Some(QueueName::new("r").unwrap()),
+                reply_to: Some(name("r")),
                 correlation_id: Some("c".into()),
-                ..Properties::default()
+                topic: None,
+                key: Some("k".into()),
+                group: Some("g".into()),
+                delay_ms: 5,
+                ttl_ms: Some(6),
             })),
-            priority: None,
+            priority: Priority::new(9),
             published_at: 0,
         };
         let body = Message {
@@ -165,19 +223,36 @@ mod tests {
             priority: None,
             published_at: 0,
         };
-        for messages in [vec![message.clone()], vec![message, body]] {
-            let mut out = Vec::new();
-            match messages.as_slice() {
-                [one] => publish(&mut out, 7, &queue, one, Some(Level::Memory)),
-                many => publish_batch(&mut out, 7, &queue, many, Some(Level::Memory)),
+        for to in [Destination::Queue(name("q")), Destination::Topic(name("t"))] {
+            for messages in [vec![message.clone()], vec![message.clone(), body.clone()]] {
+                let mut out = Vec::new();
+                match messages.as_slice() {
+                    [one] => publish(&mut out, 7, &to, one, Some(Level::Memory)),
+                    many => publish_batch(&mut out, 7, &to, many, Some(Level::Memory)),
+                }
+                let Request::Publish { to: read_to, messages: read, require, .. } = read(&out)
+                else {
+                    panic!("a publish");
+                };
+                assert_eq!((&read_to, read, require), (&to, messages, Some(Level::Memory)));
             }
-            let line = out.strip_suffix(b"\n").unwrap();
-            let Request::Publish { messages: read, require: Some(Level::Memory), .. } =
-                parse(line, &LIMITS).unwrap().request
-            else {
-                panic!("a publish");
-            };
-            assert_eq!(read, messages);
         }
+    }
+
+    #[test]
+    fn moves_and_bindings_are_what_the_server_reads() {
+        let (pattern, mut out) = (Pattern::new("a.#").unwrap(), Vec::new());
+        transfer(&mut out, 1, &name("dead"), &name("q"), 3);
+        let Request::Move { from, to, max: 3 } = read(&out) else { panic!("a move") };
+        assert_eq!((from, to), (name("dead"), name("q")));
+        out.clear();
+        binding(&mut out, 1, "topic.unbind", &pattern, &name("q"));
+        assert!(matches!(read(&out), Request::Unbind { queue, .. } if queue == name("q")));
+        out.clear();
+        list_bindings(&mut out, 1, Some(("a.#", "q")), 9);
+        let Request::Bindings { after: Some(after), limit: 9 } = read(&out) else {
+            panic!("a list");
+        };
+        assert_eq!(after, (pattern, name("q")));
     }
 }

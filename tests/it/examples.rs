@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::harness::{Home, gmq, run, text};
+use crate::harness::{Home, eventually, gmq, run, text};
 
 #[test]
 fn quickstart_makes_the_round_trip() {
@@ -154,21 +154,104 @@ fn example(name: &str) -> Command {
     Command::new(folder.join(name))
 }
 
+/// What an example prints that ends well.
+fn example_said(home: &Home, name: &str) -> String {
+    let mut command = example(name);
+    command.arg(home.path("client.toml"));
+    let output = run(command, "");
+    assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
 #[test]
 fn the_examples_in_rust_do_what_they_say() {
     let home = Home::new();
     let server = home.serve();
     home.edit_profile(&[("server", &server.address.to_string())]);
-    for (name, part, times) in [
-        ("publisher", "confirmed, seq", 10),
-        ("worker", "attempt 1 of {\"order\":", 10),
-        ("request_reply", "Body(\"42\") answers Some(\"question-1\")", 1),
-    ] {
-        let mut command = example(name);
-        command.arg(home.path("client.toml"));
-        let output = run(command, "");
-        assert!(output.status.success(), "{name}: {}", text(&output.stderr));
-        let said = text(&output.stdout);
+    for (name, part, times) in
+        [("publisher", "confirmed, seq", 10), ("worker", "attempt 1 of {\"order\":", 10)]
+    {
+        let said = example_said(&home, name);
         assert_eq!(said.matches(part).count(), times, "{name}: {said}");
     }
+}
+
+#[test]
+fn the_example_of_a_work_queue_tries_again_and_gives_up() {
+    let home = Home::new();
+    let server = home.serve();
+    home.edit_profile(&[("server", &server.address.to_string())]);
+    let said = example_said(&home, "work_queue");
+    let mut lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..2], ["sent to ann, attempt 1", "sent to busy, attempt 2"]);
+    lines[2..].sort_unstable();
+    assert_eq!(
+        lines[2..],
+        ["dead: down, max_attempts, no detail", "dead: nobody, rejected, there is no such mailbox"]
+    );
+    let info = server.client(&["queue", "info", "mails", "--output", "json"], "");
+    let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+    assert_eq!((&info["dead_lettered"], &info["ready"]), (&2.into(), &0.into()));
+}
+
+#[test]
+fn the_example_of_request_and_reply_gets_its_answers() {
+    let home = Home::new();
+    let server = home.serve();
+    home.edit_profile(&[("server", &server.address.to_string())]);
+    let said = example_said(&home, "request_reply");
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..2], ["twice 1: Body(\"2\")", "twice 21: Body(\"42\")"]);
+    assert!(lines[2].starts_with("nobody answered the request to \"questions\""), "{said}");
+    let mut wire = server.login();
+    eventually("the end of the reply queues", || {
+        let told = wire.ok(serde_json::json!({"op": "whoami"}));
+        (told["quotas"]["queues"]["used"] == 1).then_some(())
+    });
+}
+
+#[test]
+fn the_example_of_topics_copies_to_each_queue_that_listens() {
+    let home = Home::new();
+    let server = home.serve();
+    home.edit_profile(&[("server", &server.address.to_string())]);
+    let expected = "\
+        shop.eu.created: 3 queues\n\
+        shop.us.created: 2 queues\n\
+        shop.eu.paid: 2 queues\n\
+        elsewhere: 0 queues\n\
+        fan-out.mails got order 7 of shop.eu.created\n\
+        fan-out.mails got order 7 of shop.us.created\n\
+        fan-out.stock-eu got order 7 of shop.eu.created\n\
+        fan-out.stock-eu got order 7 of shop.eu.paid\n\
+        fan-out.archive got order 7 of shop.eu.created\n\
+        fan-out.archive got order 7 of shop.us.created\n\
+        fan-out.archive got order 7 of shop.eu.paid\n";
+    assert_eq!(example_said(&home, "fan_out"), expected);
+}
+
+#[test]
+fn the_example_of_groups_keeps_each_customer_in_order() {
+    let home = Home::new();
+    let server = home.serve();
+    home.edit_profile(&[("server", &server.address.to_string())]);
+    let expected = ["ann", "bob", "eve"].map(|name| format!("{name}: created, paid, packed, sent"));
+    assert_eq!(example_said(&home, "ordered").lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_example_of_an_effect_that_happens_once_pays_once() {
+    let home = Home::new();
+    let server = home.serve();
+    home.edit_profile(&[("server", &server.address.to_string())]);
+    let expected = "\
+        published, duplicate: false\n\
+        published, duplicate: true\n\
+        the first worker begins: true\n\
+        the second worker begins: true\n\
+        the first worker pays: false\n\
+        the second worker pays: true\n\
+        the third worker begins: false\n\
+        the balance is 100\n";
+    assert_eq!(example_said(&home, "exactly_once"), expected);
 }

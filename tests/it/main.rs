@@ -8,6 +8,7 @@ mod authentication;
 mod certificates;
 mod client;
 mod closing;
+mod commands;
 mod console;
 mod consuming;
 mod details;

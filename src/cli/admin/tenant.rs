@@ -26,7 +26,8 @@ enum Command {
     Add(Change),
     /// Change a tenant.
     #[command(after_help = "Example:\n  gmq admin tenant set acme --max-queues 50 \
-                      --default ack_timeout_ms=60000")]
+                      --default ack_timeout_ms=60000 \\\n    \
+                      --default max_attempts=5 --default dead_letter=dead")]
     Set(Change),
     /// Remove a tenant that has no users.
     #[command(after_help = "Example:\n  gmq admin tenant remove acme")]
@@ -80,7 +81,8 @@ struct Change {
     /// Whether a publish makes a queue that is missing.
     #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
     auto_create: Option<bool>,
-    /// A setting of queues that leave it out; may be repeated.
+    /// A setting of queues that leave it out, by its name in the protocol, such as
+    /// ack_timeout_ms=60000, overflow=drop_oldest or ttl_ms=null; may be repeated.
     #[arg(long, value_name = "SETTING=VALUE", value_parser = setting)]
     default: Vec<(String, Value)>,
     /// The configuration.
@@ -96,11 +98,16 @@ fn size(text: &str) -> Result<Limit, String> {
     limit::size(text, "default")
 }
 
-/// A value is JSON where it can be, else a text.
+/// A value is JSON where it can be, else a text: so is a queue's name that looks like a number.
 fn setting(text: &str) -> Result<(String, Value), String> {
-    let (name, value) =
+    let (name, text) =
         text.split_once('=').ok_or_else(|| "must be written SETTING=VALUE".to_owned())?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    let value = match serde_json::from_str(text) {
+        Ok(value) if name != "dead_letter" || value == Value::Null || text.starts_with('"') => {
+            value
+        }
+        _ => text.into(),
+    };
     Ok((name.to_owned(), value))
 }
 
@@ -109,13 +116,20 @@ pub(super) async fn run(command: Tenant) -> Outcome {
         Command::Add(change) => {
             let (_, accounts) = open(&change.config).await?;
             let name = change.name.clone();
-            accounts.add_tenant(&name, take(change)?).await?;
+            let change = take(change)?;
+            refuse_attempts_alone(&change.defaults)?;
+            accounts.add_tenant(&name, change).await?;
             println!("added the tenant {name}");
         }
         Command::Set(change) => {
             let (_, accounts) = open(&change.config).await?;
             let name = change.name.clone();
-            accounts.set_tenant(&name, take(change)?).await?;
+            let change = take(change)?;
+            let tenants = accounts.tenants().await?;
+            if let Some(tenant) = tenants.iter().find(|tenant| tenant.name == name) {
+                refuse_attempts_alone(&after(&tenant.defaults, &change.defaults)?)?;
+            }
+            accounts.set_tenant(&name, change).await?;
             println!("changed the tenant {name}; a running server follows within a second");
         }
         Command::Remove { name, config } => {
@@ -182,6 +196,12 @@ fn settings(named: Vec<(String, Value)>) -> Outcome<SettingsPatch> {
     let limits = request::Limits { max_message_bytes: 0 };
     match request::parse(line.as_bytes(), &limits) {
         Ok(parsed) => match parsed.request {
+            Request::Declare { settings: SettingsPatch { exclusive: Some(_), .. }, .. } => {
+                Err(Failure::new(
+                    "no default of queues can be made of this: an exclusive queue ends with the \
+                     connection that makes it, and so each is named as one; leave exclusive out",
+                ))
+            }
             Request::Declare { settings, .. } => Ok(settings),
             _ => Ok(SettingsPatch::default()),
         },
@@ -190,4 +210,28 @@ fn settings(named: Vec<(String, Value)>) -> Outcome<SettingsPatch> {
             Err(Failure::new(format!("no default of queues can be made of this: {text}")))
         }
     }
+}
+
+/// The defaults of before with the new ones in their place.
+fn after(before: &SettingsPatch, named: &SettingsPatch) -> Outcome<SettingsPatch> {
+    let mut settings = fields(before)?;
+    settings.extend(fields(named)?);
+    Ok(serde_json::from_value(settings.into())?)
+}
+
+fn fields(settings: &SettingsPatch) -> Outcome<Map<String, Value>> {
+    Ok(serde_json::from_value(serde_json::to_value(settings)?)?)
+}
+
+/// An attempt limit must not lose messages: the server would pass over it.
+fn refuse_attempts_alone(defaults: &SettingsPatch) -> Outcome {
+    let attempts = defaults.max_attempts.flatten().is_some();
+    let dead_letter = defaults.dead_letter.as_ref().is_some_and(Option::is_some);
+    if attempts && !dead_letter {
+        return Err(Failure::new(
+            "no default of queues can be made of this: max_attempts needs dead_letter, or messages \
+             would be lost; give --default dead_letter=QUEUE too, or --default max_attempts=null",
+        ));
+    }
+    Ok(())
 }

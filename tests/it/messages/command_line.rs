@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use gmq::client::Error;
+use gmq::types::Seq;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use serde_json::json;
 
@@ -92,7 +94,7 @@ fn every_message_of_setting_up_is_in_the_list() {
 }
 
 /// Mistakes about tenants.
-const TENANTS: [&str; 14] = [
+const TENANTS: [&str; 17] = [
     "gmq admin tenant add acme",
     "gmq admin tenant add Acme",
     "gmq admin tenant show nobody",
@@ -105,7 +107,10 @@ const TENANTS: [&str; 14] = [
     "gmq admin tenant set acme --default ack_timeout_ms",
     "gmq admin tenant set acme --default ack_timeout_ms=0",
     "gmq admin tenant set acme --default ack_timeout=1",
-    "gmq admin tenant set acme --default ttl_ms=5",
+    "gmq admin tenant set acme --default ttl_ms=0",
+    "gmq admin tenant set acme --default overflow=drop",
+    "gmq admin tenant set acme --default exclusive=false",
+    "gmq admin tenant set acme --default max_attempts=5",
     "gmq admin tenant set acme --config nowhere.toml",
 ];
 
@@ -286,8 +291,8 @@ fn every_message_of_a_client_that_cannot_connect_is_in_the_list() {
             "gmq ping --ca certs/nowhere.pem",
             "gmq ping --ca certs/stranger.pem",
             "gmq ping --certificate certs/client.pem",
-            "gmq ping --certificate certs/client.pem --key certs/server.key",
-            "gmq ping --certificate certs/server.pem --key certs/server.key",
+            "gmq ping --certificate certs/client.pem --certificate-key certs/server.key",
+            "gmq ping --certificate certs/server.pem --certificate-key certs/server.key",
         ],
     );
     list.group("the login");
@@ -349,13 +354,16 @@ fn ends(list: &mut List, home: &Home) {
         Error::Closed("too_slow".to_owned()),
         Error::Lost("the server ended it".to_owned()),
         Error::Returned,
+        Error::NoAnswer { to: "prices".to_owned(), timeout: Duration::from_secs(5) },
+        Error::NotRouted { topic: "prices.eu".to_owned() },
+        Error::NoReplyTo { queue: "prices".to_owned(), seq: Seq(7) },
     ] {
         list.add(&format!("{error:?}"), &error.to_string());
     }
 }
 
 /// Mistakes about queues.
-const QUEUES: [&str; 16] = [
+const QUEUES: [&str; 30] = [
     "gmq queue declare full --max-messages 2",
     "gmq queue declare full --storage memory --update",
     "gmq queue declare a --storage disk",
@@ -372,6 +380,29 @@ const QUEUES: [&str; 16] = [
     "gmq queue peek nowhere",
     "gmq queue peek full --max 5000",
     "gmq queue list 'a*'",
+    "gmq queue declare a --overflow drop",
+    "gmq queue declare a --max-attempts 5",
+    "gmq queue declare a --max-attempts none",
+    "gmq queue declare a --dead-letter a",
+    "gmq queue declare a --dead-letter 'a b'",
+    "gmq queue declare a --ttl none",
+    "gmq queue declare a --dedup-window 8d",
+    "gmq queue declare a --expires 0s",
+    "gmq queue declare a --exclusive",
+    "gmq queue move nowhere full",
+    "gmq queue move full full",
+    "gmq queue move full a --max 0",
+    "gmq queue doctor nowhere",
+    "gmq queue doctor full --profile web.toml",
+];
+
+/// Mistakes about topics.
+const TOPICS: [&str; 5] = [
+    "gmq topic bind 'orders.*.created'",
+    "gmq topic bind 'orders*' full",
+    "gmq topic bind orders nowhere",
+    "gmq topic bind orders full --profile web.toml",
+    "gmq topic unbind orders nowhere",
 ];
 
 #[test]
@@ -402,6 +433,17 @@ fn every_message_of_a_client_that_is_refused_is_in_the_list() {
             "head -c 1100000 /dev/zero | gmq publish a -",
             "gmq publish b hello --profile web.toml",
             "gmq publish a hello --profile web.toml",
+            "gmq publish --topic a",
+            "gmq publish --topic 'a b' hello",
+            "gmq publish --topic b hello --profile web.toml",
+            "gmq publish --topic a hello --lines",
+            "gmq publish a one two --key 7",
+            "gmq publish a --lines --key 7",
+            "gmq publish full two --key ''",
+            "gmq publish full two --priority 10",
+            "gmq publish full two --delay soon",
+            "gmq publish full two --delay 11y",
+            "gmq publish full two --ttl 0s",
         ],
     );
     list.group("consume");
@@ -416,6 +458,8 @@ fn every_message_of_a_client_that_is_refused_is_in_the_list() {
     );
     list.group("queue");
     list.typed(&home, &QUEUES);
+    list.group("topic");
+    list.typed(&home, &TOPICS);
     list.group("bench");
     list.typed(
         &home,

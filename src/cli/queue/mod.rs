@@ -1,16 +1,18 @@
 //! `gmq queue`.
 
-use std::time::Duration;
+mod declare;
 
 use clap::{Args, Subcommand};
 
-use super::Outcome;
 use super::connect::Connect;
 use super::consume::{self, Form};
-use super::limit::{self, Limit};
 use super::output::{self, OutputFormat};
-use crate::client::QueueReport;
-use crate::types::{LEASE_MS_MAX, Pattern, QueueName, Seq, SettingsPatch, Storage};
+use super::{Failure, Outcome, limit};
+use crate::client::{Client, QueueReport};
+use crate::types::{Pattern, QueueName, Seq};
+
+/// Messages that one request moves at most.
+const MOVE_MAX: u64 = 10_000;
 
 /// Look at queues and change them.
 #[derive(Debug, Args)]
@@ -21,11 +23,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create a queue; with --update, change the settings that are named.
-    #[command(
-        after_help = "Example:\n  gmq queue declare orders --max-messages 100000 --ack-timeout 1m"
-    )]
-    Declare(Declare),
+    Declare(declare::Declare),
     /// Look at messages without taking them.
     #[command(after_help = "Example:\n  gmq queue peek orders --max 3 --output json")]
     Peek {
@@ -49,6 +47,31 @@ enum Command {
     Purge {
         /// The queue.
         queue: QueueName,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Move ready messages to another queue: how dead letters go back to work.
+    #[command(after_help = "Examples:\n  gmq queue move orders.dead orders\n  \
+                      gmq queue move orders.dead orders --max 10")]
+    Move {
+        /// The queue that has them.
+        from: QueueName,
+        /// The queue that gets them; each is a new message there.
+        to: QueueName,
+        /// Most messages; else all.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        max: Option<u64>,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Why nothing, or nothing more, is delivered from a queue just now.
+    #[command(after_help = "Example:\n  gmq queue doctor orders")]
+    Doctor {
+        /// The queue.
+        queue: QueueName,
+        /// The form of the list.
+        #[arg(long, value_enum)]
+        output: Option<OutputFormat>,
         #[command(flatten)]
         connect: Connect,
     },
@@ -87,61 +110,9 @@ enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-struct Declare {
-    /// The queue.
-    queue: QueueName,
-    /// Where messages are kept: default (the server's store) or memory.
-    #[arg(long, value_name = "default|memory", value_parser = storage)]
-    storage: Option<Storage>,
-    /// Most messages; `off` leaves it to the tenant's quota.
-    #[arg(long, value_name = "N", value_parser = count)]
-    max_messages: Option<Limit>,
-    /// Most bytes, such as `1 GiB`; `off` leaves it to the tenant's quota.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_bytes: Option<Limit>,
-    /// How long a consumer may have a message, such as 30s.
-    #[arg(long, value_name = "TIME", value_parser = ack_timeout)]
-    ack_timeout: Option<Duration>,
-    /// Change the queue if it exists.
-    #[arg(long)]
-    update: bool,
-    #[command(flatten)]
-    connect: Connect,
-}
-
-fn storage(text: &str) -> Result<Storage, String> {
-    match text {
-        "default" => Ok(Storage::Default),
-        "memory" => Ok(Storage::Memory),
-        _ => Err("must be default or memory".to_owned()),
-    }
-}
-
-fn count(text: &str) -> Result<Limit, String> {
-    at_least_1(limit::count(text, "off")?)
-}
-
-fn size(text: &str) -> Result<Limit, String> {
-    at_least_1(limit::size(text, "off")?)
-}
-
-fn at_least_1(limit: Limit) -> Result<Limit, String> {
-    if limit.0 == Some(0) { Err("must be at least 1, or off".to_owned()) } else { Ok(limit) }
-}
-
-fn ack_timeout(text: &str) -> Result<Duration, String> {
-    let time = limit::time(text)?;
-    if (1..=u128::from(LEASE_MS_MAX)).contains(&time.as_millis()) {
-        Ok(time)
-    } else {
-        Err("must be between 1ms and 12h".to_owned())
-    }
-}
-
 pub(super) async fn run(command: Queue) -> Outcome {
     match command.command {
-        Command::Declare(command) => declare(command).await,
+        Command::Declare(command) => declare::run(command).await,
         Command::Peek { queue, from_seq, max, output, connect } => {
             let client = connect.client().await?;
             consume::print(&client.peek(&queue, Seq(from_seq), max).await?, output)
@@ -150,6 +121,15 @@ pub(super) async fn run(command: Queue) -> Outcome {
             let client = connect.client().await?;
             println!("{} messages removed from {queue}", client.purge(&queue).await?);
             Ok(())
+        }
+        Command::Move { from, to, max, connect } => {
+            transfer(&connect.client().await?, &from, &to, max).await
+        }
+        Command::Doctor { queue, output, connect } => {
+            let findings = connect.client().await?.doctor(&queue).await?;
+            let rows: Vec<_> =
+                findings.into_iter().map(|finding| [finding.code, finding.text]).collect();
+            output::print(output, ["code", "text"], &rows)
         }
         Command::Delete { queue, if_empty, connect } => {
             let client = connect.client().await?;
@@ -169,24 +149,23 @@ pub(super) async fn run(command: Queue) -> Outcome {
     }
 }
 
-async fn declare(command: Declare) -> Outcome {
-    let Declare { queue, storage, max_messages, max_bytes, ack_timeout, update, connect } = command;
-    let settings = SettingsPatch {
-        storage,
-        max_messages: max_messages.map(|limit| limit.0),
-        max_bytes: max_bytes.map(|limit| limit.0),
-        overflow: None,
-        ack_timeout_ms: ack_timeout.map(|time| u64::try_from(time.as_millis())).transpose()?,
-        ..SettingsPatch::default()
-    };
-    let client = connect.client().await?;
-    if client.declare(&queue, &settings, update).await? {
-        println!("created {queue}");
-    } else if update {
-        println!("{queue} has these settings now");
-    } else {
-        println!("{queue} exists with these settings");
+/// Moves until there is nothing left or `max` are moved; each request moves so many at most.
+async fn transfer(client: &Client, from: &QueueName, to: &QueueName, max: Option<u64>) -> Outcome {
+    let mut left = max.unwrap_or(u64::MAX);
+    let mut total = 0;
+    while left > 0 {
+        let count = u32::try_from(left.min(MOVE_MAX))?;
+        let moved = client.move_messages(from, to, count).await.map_err(|error| {
+            let moved = format!("{total} messages moved from {from} to {to}, then: ");
+            Failure::new(format!("{}{error}", if total > 0 { &*moved } else { "" }))
+        })?;
+        total += moved.moved;
+        left -= moved.moved.min(left);
+        if !moved.more || moved.moved == 0 {
+            break;
+        }
     }
+    println!("{total} messages moved from {from} to {to}");
     Ok(())
 }
 
@@ -222,6 +201,7 @@ fn info(output: Option<OutputFormat>, queue: &QueueReport) -> Outcome {
         ("ready", queue.ready),
         ("in_hand", queue.in_hand),
         ("delayed", queue.delayed),
+        ("dead_waiting", queue.dead_waiting),
         ("consumers", queue.consumers),
         ("bytes", queue.bytes),
         ("oldest_age_ms", queue.oldest_age_ms),
@@ -229,6 +209,9 @@ fn info(output: Option<OutputFormat>, queue: &QueueReport) -> Outcome {
         ("delivered", queue.delivered),
         ("acked", queue.acked),
         ("redelivered", queue.redelivered),
+        ("dead_lettered", queue.dead_lettered),
+        ("expired", queue.expired),
+        ("duplicates", queue.duplicates),
     ] {
         rows.push([name.to_owned(), number.to_string()]);
     }
