@@ -4,7 +4,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use gmq::engine::{Config, Effect, Input, Recovered, Request, Tags, Tenant, TenantLimits, Window};
+use gmq::engine::{
+    Config, Destination, Effect, Input, Recovered, Request, Tags, Tenant, TenantLimits, Window,
+};
 use gmq::types::{
     ConnectionId, Content, Level, Lsn, Message, Monotonic, Now, QueueName, RequestToken, Tag,
 };
@@ -106,8 +108,7 @@ fn publish(messages: usize) -> Request {
     let message = Message { content, properties: None, priority: None, published_at: 0 };
     let (may_create, batch, require) = (true, messages > 1, None);
     Request::Publish {
-        queue: queue(),
-        may_create,
+        to: Destination::Queue { name: queue(), may_create },
         messages: vec![message; messages],
         batch,
         require,

@@ -164,8 +164,8 @@ impl Tenant {
         let Some(target) = self.queues.get(&to) else { return false };
         let (from, into) = (durable(from), durable(to));
         let failed = self.ledger.failed();
-        let numbered = into || !failed || target.has_numbers(1, &self.ledger);
-        !(failed && (from || into)) && !(self.full && (from || into)) && numbered
+        let takes = !(from || into) || !failed && !self.full;
+        takes && (into || !failed || target.has_numbers(1, &self.ledger))
     }
 
     fn move_dead(

@@ -102,7 +102,8 @@ impl Tenant {
                 self.await_room(&mut stage, queue, room);
                 self.commit(stage);
                 let Terms { batch, require } = terms;
-                Err(Stalled { queue, request: Request::Publish { to, messages, batch, require } })
+                let request = Request::Publish { to, messages, batch, require };
+                Err(Stalled { queue, request: Box::new(request) })
             }
         }
     }

@@ -12,7 +12,7 @@ pub(super) struct Stalled {
     /// What it waits for: messages of this queue.
     pub(super) queue: QueueId,
     /// To be tried again.
-    pub(super) request: Request,
+    pub(super) request: Box<Request>,
 }
 
 impl Tenant {
@@ -29,7 +29,7 @@ impl Tenant {
     fn try_request(&mut self, id: ConnectionId, token: RequestToken, request: Request) -> bool {
         let Err(stalled) = self.carry_out(id, token.clone(), request) else { return false };
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.stalled.push_front((token, stalled.request));
+            connection.stalled.push_front((token, *stalled.request));
         }
         if let Some(queue) = self.queues.get_mut(&stalled.queue) {
             queue.stalled.insert(id);

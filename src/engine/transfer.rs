@@ -51,22 +51,23 @@ impl Tenant {
         }
         let mut left = u64::from(max).saturating_sub(moved);
         let mut after = self.last_lsn_of(from_id).max(self.last_lsn_of(to_id));
-        let mut more = false;
-        let pause = loop {
+        let (pause, more) = loop {
             let step = self.transfer_some(from_id, to_id, left.min(BATCH_MAX));
             let Step { moved: steps, after: lsn, pause, .. } = step;
             moved += steps;
-            more = step.more;
             left -= steps;
             after = after.max(lsn);
             match pause {
                 Pause::Batch if left > 0 => {}
-                pause => break pause,
+                pause => break (pause, step.more),
             }
         };
         match pause {
             Pause::NotLoaded(queue) => {
-                return Err(Stalled { queue, request: Request::Move { from, to, max, moved } });
+                return Err(Stalled {
+                    queue,
+                    request: Box::new(Request::Move { from, to, max, moved }),
+                });
             }
             Pause::Full if moved == 0 => {
                 self.refuse(after, connection, token, Refusal::QueueFull);

@@ -1014,7 +1014,7 @@ impl Driver {
     fn fits(&self, name: &QueueName, bytes: u64) -> bool {
         let queue = &self.queues[name];
         let (most, most_bytes) = queue.limits();
-        queue.messages.len() as u64 + 1 <= most && queue.bytes() + bytes <= most_bytes
+        (queue.messages.len() as u64) < most && queue.bytes() + bytes <= most_bytes
     }
 
     /// What is left of the dead waits for a reason.
