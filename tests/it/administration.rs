@@ -48,7 +48,7 @@ fn tenants_are_shown_and_removed_when_they_are_empty() {
 #[test]
 fn a_setting_that_no_client_could_name_is_no_default() {
     let home = Home::new();
-    for bad in ["ack_timeout_ms=0", "max_bites=1", "ttl_ms=5", "storage=disk"] {
+    for bad in ["ack_timeout_ms=0", "max_bites=1", "ttl_ms=0", "storage=disk", "exclusive=true"] {
         let refused = home.try_admin(&["tenant", "set", "default", "--default", bad], "");
         let name = bad.split('=').next().unwrap();
         assert_eq!(refused.status.code(), Some(1), "{bad}");

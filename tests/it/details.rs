@@ -52,8 +52,7 @@ fn faults_are_looked_for_in_the_documented_order() {
         (r#"{"op":"pull","quue":"q"}"#, "quue"),
         (r#"{"op":"pull","queue":"q","queue":"q","x":1}"#, "x"),
         (r#"{"op":"ack","tga":1}"#, "tga"),
-        (r#"{"op":"publish","body":1,"ttl_ms":1}"#, "ttl_ms"),
-        (r#"{"op":"publish","queue":"q","key":"k"}"#, "key"),
+        (r#"{"op":"auth","user":"u","token":"k"}"#, "token"),
         (r#"{"op":"publish","queue":"q","bdy":1}"#, "bdy"),
         (r#"{"op":"publish","queue":"q","messages":[{"bdy":1}]}"#, "messages[0].bdy"),
         // The first of several.

@@ -34,7 +34,8 @@ fn settled(mut line: Value) -> Value {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields.iter_mut() {
-                    if OF_THE_MOMENT.contains(&&**name) && value.is_u64() {
+                    let moment = OF_THE_MOMENT.contains(&&**name) && value.is_u64();
+                    if moment || name == "gmq-dead-at" {
                         *value = 0.into();
                     }
                     settle(value);

@@ -133,39 +133,10 @@ fn what_comes_with_later_work_is_refused_by_name_and_never_ignored() {
     let server = home.serve();
     let mut wire = server.login();
     for (line, field) in [
-        (r#"{"op":"publish","topic":"t","body":1}"#, "topic"),
-        (r#"{"op":"publish","queue":"q","body":1,"priority":9}"#, "priority"),
-        (r#"{"op":"publish","queue":"q","body":1,"delay_ms":5}"#, "delay_ms"),
-        (r#"{"op":"publish","queue":"q","body":1,"ttl_ms":5}"#, "ttl_ms"),
-        (r#"{"op":"publish","queue":"q","body":1,"key":"k"}"#, "key"),
-        (
-            r#"{"op":"publish","queue":"q","messages":[{"body":1,"group":"g"}]}"#,
-            "messages[0].group",
-        ),
-        (r#"{"op":"nack","tag":1,"dead_letter":true}"#, "dead_letter"),
-        (r#"{"op":"nack","tag":1,"reason":"why"}"#, "reason"),
-        (
-            r#"{"op":"queue.declare","queue":"q","settings":{"max_attempts":3}}"#,
-            "settings.max_attempts",
-        ),
-        (
-            r#"{"op":"queue.declare","queue":"q","settings":{"dead_letter":"d"}}"#,
-            "settings.dead_letter",
-        ),
-        (r#"{"op":"queue.declare","queue":"q","settings":{"ttl_ms":5}}"#, "settings.ttl_ms"),
-        (
-            r#"{"op":"queue.declare","queue":"q","settings":{"exclusive":true}}"#,
-            "settings.exclusive",
-        ),
-        (
-            r#"{"op":"queue.declare","queue":"q","settings":{"overflow":"drop_oldest"}}"#,
-            "settings.overflow",
-        ),
-        (r#"{"op":"queue.move","from":"a","to":"b"}"#, "op"),
-        (r#"{"op":"queue.doctor","queue":"q"}"#, "op"),
-        (r#"{"op":"topic.bind","pattern":"a.b","queue":"q"}"#, "op"),
-        (r#"{"op":"topic.unbind","pattern":"a.b","queue":"q"}"#, "op"),
-        (r#"{"op":"topic.list"}"#, "op"),
+        (r#"{"op":"auth","token":"gmq_x"}"#, "token"),
+        (r#"{"op":"auth","certificate":true}"#, "certificate"),
+        (r#"{"op":"auth","resume":"x"}"#, "resume"),
+        (r#"{"op":"auth","user":"u","password":"p","want_resume":true}"#, "want_resume"),
     ] {
         wire.send(line);
         let reply = wire.next();

@@ -205,7 +205,7 @@ fn a_store_that_a_newer_version_wrote_is_refused() {
     for name in ["checkpoint", "checkpoint.copy"] {
         let file = home.path("data").join("messages").join(name);
         let mut content = fs::read(&file).unwrap();
-        content[8] = 2;
+        content[8] = 3;
         let end = content.len() - 4;
         let crc = crc32fast::hash(&content[..end]).to_le_bytes();
         content[end..].copy_from_slice(&crc);

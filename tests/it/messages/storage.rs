@@ -34,7 +34,7 @@ fn every_message_of_the_store_is_in_the_list() {
     fs::write(file("checkpoint.copy"), b"no checkpoint").unwrap();
     list.typed(&home, &["gmq store check data", "gmq serve --listen 127.0.0.1:0"]);
     let mut newer = checkpoint.clone();
-    newer[8] = 2;
+    newer[8] = 3;
     let end = newer.len() - 4;
     let crc = crc32fast::hash(&newer[..end]).to_le_bytes();
     newer[end..].copy_from_slice(&crc);

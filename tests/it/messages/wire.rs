@@ -73,6 +73,8 @@ fn every_message_of_the_wire_is_in_the_list() {
     messages(&mut list, &mut server.login());
     list.group("queues");
     queues(&mut list, &mut server.login());
+    list.group("what messages and queues can do");
+    abilities(&mut list, &mut server.login());
     list.group("not supported yet");
     later(&mut list, &mut server.login());
     list.group("grants");
@@ -196,13 +198,34 @@ fn queues(list: &mut List, wire: &mut Wire) {
     }
 }
 
+fn abilities(list: &mut List, wire: &mut Wire) {
+    wire.ok(json!({"op": "queue.declare", "queue": "there"}));
+    for request in [
+        r#"{"op":"publish","queue":"q","body":1,"priority":10}"#,
+        r#"{"op":"publish","queue":"q","messages":[{"body":1,"key":""}]}"#,
+        r#"{"op":"publish","queue":"q","topic":"t","body":1}"#,
+        r#"{"op":"publish","body":1}"#,
+        r#"{"op":"nack","tag":1,"reason":"why"}"#,
+        r#"{"op":"nack","tag":1,"dead_letter":true,"delay_ms":5}"#,
+        r#"{"op":"queue.declare","queue":"x","settings":{"overflow":"drop"}}"#,
+        r#"{"op":"queue.declare","queue":"x","settings":{"ttl_ms":0}}"#,
+        r#"{"op":"queue.declare","queue":"x","settings":{"max_attempts":3}}"#,
+        r#"{"op":"queue.declare","queue":"x","settings":{"dead_letter":"x"}}"#,
+        r#"{"op":"queue.declare","queue":"x","settings":{"exclusive":true,"storage":"memory"}}"#,
+        r#"{"op":"queue.declare","queue":"there","settings":{"exclusive":true},"update":true}"#,
+        r#"{"op":"queue.move","from":"there","to":"there"}"#,
+        r#"{"op":"queue.move","from":"there","to":"nowhere"}"#,
+        r#"{"op":"topic.bind","pattern":"a.**","queue":"there"}"#,
+        r#"{"op":"topic.list","after":{"pattern":"a"}}"#,
+    ] {
+        list.refused(wire, request);
+    }
+}
+
 fn later(list: &mut List, wire: &mut Wire) {
     for request in [
-        r#"{"op":"topic.list"}"#,
-        r#"{"op":"publish","queue":"q","body":1,"priority":9}"#,
-        r#"{"op":"publish","queue":"q","messages":[{"body":1,"key":"k"}]}"#,
-        r#"{"op":"queue.declare","queue":"q","settings":{"overflow":"drop_oldest"}}"#,
-        r#"{"op":"queue.declare","queue":"q","settings":{"ttl_ms":5}}"#,
+        r#"{"op":"auth","token":"gmq_x"}"#,
+        r#"{"op":"auth","user":"u","password":"p","want_resume":true}"#,
     ] {
         list.refused(wire, request);
     }
