@@ -20,9 +20,10 @@ use crate::types::{ConnectionId, Lsn, QueueId, RequestToken, Seq, SharedMessage,
 #[derive(Debug, Clone)]
 enum Settlement {
     Ack,
-    /// Returned: at once, or at a time.
+    /// Returned: at once, or at a time; and why, should it be dead now.
     Nack {
         until: WallMs,
+        reason: Box<str>,
     },
     /// Refused for good.
     Reject {
@@ -38,7 +39,7 @@ impl Settlement {
     fn makes_record(&self) -> bool {
         match self {
             Settlement::Ack | Settlement::Reject { .. } => true,
-            Settlement::Nack { until } => *until > 0,
+            Settlement::Nack { until, .. } => *until > 0,
             Settlement::Extend { .. } => false,
         }
     }
@@ -72,12 +73,13 @@ impl Tenant {
         token: RequestToken,
         tags: Tags,
         delay_ms: u64,
+        reason: Box<str>,
     ) {
         let until = match delay_ms {
             0 => 0,
             delay_ms => self.now.wall_ms.saturating_add(delay_ms),
         };
-        self.settle(connection, token, tags, Settlement::Nack { until });
+        self.settle(connection, token, tags, Settlement::Nack { until, reason });
     }
 
     pub(super) fn reject(
@@ -208,7 +210,10 @@ impl Tenant {
                 }
                 self.stage_removal(stage, id, seq, held.message.size());
             }
-            Settlement::Nack { until } => self.give_back(stage, id, seq, held, *until),
+            Settlement::Nack { until, reason } => {
+                self.give_back(stage, id, seq, held, *until);
+                self.note_detail(id, seq, reason);
+            }
             Settlement::Reject { reason } => self.send_off(stage, id, seq, held, reason),
             Settlement::Extend { .. } => {}
         }
@@ -242,6 +247,14 @@ impl Tenant {
             None => queue.contents.put_back(entry, until, now),
         }
         self.stir(id);
+    }
+
+    /// What was said of a message that returned, if it is dead.
+    fn note_detail(&mut self, id: QueueId, seq: Seq, reason: &str) {
+        let queue = self.queues.get_mut(&id).filter(|_| !reason.is_empty());
+        if let Some(dead) = queue.and_then(|queue| queue.contents.dead.get_mut(&seq)) {
+            dead.detail = Some(reason.into());
+        }
     }
 
     /// A message that was in hand goes to the dead-letter queue, with the confirm of it; where

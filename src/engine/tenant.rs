@@ -187,7 +187,9 @@ impl Tenant {
             Request::Nack { tags, dead_letter: true, reason, .. } => {
                 self.reject(connection, token, tags, reason);
             }
-            Request::Nack { tags, delay_ms, .. } => self.nack(connection, token, tags, delay_ms),
+            Request::Nack { tags, delay_ms, reason, .. } => {
+                self.nack(connection, token, tags, delay_ms, reason);
+            }
             Request::Extend { tags, lease_ms } => self.extend(connection, token, tags, lease_ms),
             request => self.carry_out_on_queues(connection, token, request),
         }

@@ -404,13 +404,7 @@ fn nack(fields: &mut Fields<'_>) -> Result<Request, ParseError> {
         None => false,
     };
     let reason = match fields.optional("reason") {
-        Some(field) => {
-            let reason = field.string_of(0..=REASON_BYTES_MAX)?.into_owned();
-            if !dead_letter {
-                return Err(field.refuse("is kept with a dead letter alone; give dead_letter too"));
-            }
-            reason
-        }
+        Some(field) => field.string_of(0..=REASON_BYTES_MAX)?.into_owned(),
         None => String::new(),
     };
     Ok(Request::Nack { tags: tags(fields)?, delay_ms, dead_letter, reason })

@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod abilities;
 mod administration;
 mod authentication;
 mod certificates;
@@ -24,6 +25,7 @@ mod publishing;
 mod queues;
 mod requests;
 mod revocation;
+mod routing;
 mod secrets;
 mod serving;
 mod storing;

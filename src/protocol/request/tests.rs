@@ -104,7 +104,7 @@ fn places_are_named() {
         (r#"{"op":"publish","queue":"q","body":1,"ttl_ms":0}"#, "ttl_ms"),
         (r#"{"op":"publish","queue":"q","body":1,"key":""}"#, "key"),
         (r#"{"op":"publish","body":1}"#, "queue"),
-        (r#"{"op":"nack","tag":1,"reason":"x"}"#, "reason"),
+        (r#"{"op":"nack","tag":1,"reason":1}"#, "reason"),
         (r#"{"op":"nack","tag":1,"dead_letter":true,"delay_ms":1}"#, "dead_letter"),
         (r#"{"op":"queue.move"}"#, "from"),
         (r#"{"op":"queue.move","from":"a","to":"a"}"#, "to"),

@@ -205,7 +205,7 @@ fn abilities(list: &mut List, wire: &mut Wire) {
         r#"{"op":"publish","queue":"q","messages":[{"body":1,"key":""}]}"#,
         r#"{"op":"publish","queue":"q","topic":"t","body":1}"#,
         r#"{"op":"publish","body":1}"#,
-        r#"{"op":"nack","tag":1,"reason":"why"}"#,
+        r#"{"op":"nack","tag":1,"reason":1}"#,
         r#"{"op":"nack","tag":1,"dead_letter":true,"delay_ms":5}"#,
         r#"{"op":"queue.declare","queue":"x","settings":{"overflow":"drop"}}"#,
         r#"{"op":"queue.declare","queue":"x","settings":{"ttl_ms":0}}"#,

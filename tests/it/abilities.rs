@@ -1,0 +1,195 @@
+//! What messages can do besides being delivered: priorities, delays, expiry, groups, keys. One test
+//! a rule of `docs/protocol.md`; what must outlive the server is looked at after a kill.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Home, Server, Wire};
+
+/// The bodies that a pull gives, with their tags.
+fn pull(wire: &mut Wire, queue: &str, max: u32, wait_ms: u64) -> (Vec<Value>, Vec<Value>) {
+    let reply = wire.ok(json!({"op": "pull", "queue": queue, "max": max, "wait_ms": wait_ms}));
+    let messages = reply["messages"].as_array().unwrap();
+    let field = |name: &str| messages.iter().map(|message| message[name].clone()).collect();
+    (field("body"), field("tag"))
+}
+
+fn publish(wire: &mut Wire, queue: &str, messages: &Value) {
+    wire.ok(json!({"op": "publish", "queue": queue, "messages": messages}));
+}
+
+fn declare(wire: &mut Wire, queue: &str, settings: &Value) {
+    wire.ok(json!({"op": "queue.declare", "queue": queue, "settings": settings}));
+}
+
+fn info(wire: &mut Wire, queue: &str) -> Value {
+    wire.ok(json!({"op": "queue.info", "queue": queue}))
+}
+
+/// Asks until the queue's info is as wanted.
+fn wait_for(wire: &mut Wire, queue: &str, wanted: impl Fn(&Value) -> bool) {
+    while !wanted(&info(wire, queue)) {
+        std::thread::yield_now();
+    }
+}
+
+fn restarted<'a>(home: &'a Home, server: Server<'a>) -> (Server<'a>, Wire) {
+    drop(server);
+    let server = home.serve();
+    let wire = server.login();
+    (server, wire)
+}
+
+#[test]
+fn the_highest_priority_goes_first_and_within_one_the_lowest_seq() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let messages = json!([
+        {"body": 1, "priority": 0}, {"body": 2}, {"body": 3, "priority": 9},
+        {"body": 4, "priority": 4}, {"body": 5, "priority": 9},
+    ]);
+    publish(&mut wire, "q", &messages);
+    let (_server, mut wire) = restarted(&home, server);
+    assert_eq!(pull(&mut wire, "q", 2, 0).0, [3, 5]);
+    // What is returned keeps its place.
+    wire.ok(json!({"op": "nack", "tags": [1, 2]}));
+    let each = [3, 5, 2, 4, 1].map(|body| vec![Value::from(body)]);
+    assert_eq!(each.clone().map(|_| pull(&mut wire, "q", 1, 0).0), each);
+}
+
+#[test]
+fn a_delayed_message_is_not_delivered_before_its_time_nor_after_a_kill() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    publish(
+        &mut wire,
+        "q",
+        &json!([{"body": 1, "delay_ms": 3_600_000}, {"body": 2, "delay_ms": 50}]),
+    );
+    assert_eq!(pull(&mut wire, "q", 9, 30_000).0, [2]);
+    let (_server, mut wire) = restarted(&home, server);
+    let counted = info(&mut wire, "q");
+    assert_eq!((&counted["delayed"], &counted["ready"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn what_is_over_is_not_delivered_but_counted() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    publish(&mut wire, "q", &json!([{"body": 1, "ttl_ms": 1}, {"body": 2}]));
+    wait_for(&mut wire, "q", |info| info["expired"] == 1);
+    assert_eq!(pull(&mut wire, "q", 9, 0).0, [2]);
+    declare(&mut wire, "short", &json!({"ttl_ms": 1}));
+    publish(&mut wire, "short", &json!([{"body": 1}, {"body": 2, "ttl_ms": 60_000}]));
+    wait_for(&mut wire, "short", |info| info["expired"] == 2);
+    assert_eq!(info(&mut wire, "short")["bytes"], 0);
+}
+
+#[test]
+fn what_expires_while_it_is_in_hand_can_be_acknowledged_and_expires_if_it_returns() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    declare(&mut wire, "q", &json!({}));
+    publish(&mut wire, "q", &json!([{"body": 1, "ttl_ms": 300}, {"body": 2, "ttl_ms": 300}]));
+    let (bodies, tags) = pull(&mut wire, "q", 2, 0);
+    assert_eq!(bodies, [1, 2]);
+    publish(&mut wire, "clock", &json!([{"body": 0, "delay_ms": 400}]));
+    assert_eq!(pull(&mut wire, "clock", 1, 30_000).0, [0]);
+    assert_eq!(wire.ok(json!({"op": "ack", "tag": tags[0]}))["acked"], 1);
+    assert_eq!(wire.ok(json!({"op": "nack", "tag": tags[1]}))["nacked"], 1);
+    let counted = info(&mut wire, "q");
+    assert_eq!((&counted["expired"], &counted["ready"]), (&json!(1), &json!(0)));
+}
+
+#[test]
+fn a_queue_that_nobody_uses_is_deleted() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    declare(&mut wire, "q", &json!({"expires_ms": 1}));
+    while wire.request(json!({"op": "queue.info", "queue": "q"}))["ok"] == true {}
+    declare(&mut wire, "used", &json!({"expires_ms": 200}));
+    wire.ok(json!({"op": "consume", "queue": "used"}));
+    publish(&mut wire, "clock", &json!([{"body": 0, "delay_ms": 600}]));
+    assert_eq!(pull(&mut wire, "clock", 1, 30_000).0, [0]);
+    wire.ok(json!({"op": "queue.info", "queue": "used"}));
+}
+
+#[test]
+fn one_message_of_a_group_is_in_hand_and_the_others_wait_in_order() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let messages = json!([
+        {"body": "a1", "group": "a"}, {"body": "a2", "group": "a", "priority": 9},
+        {"body": "b1", "group": "b"}, {"body": "plain"},
+    ]);
+    publish(&mut wire, "q", &messages);
+    let (server, mut wire) = restarted(&home, server);
+    assert_eq!(pull(&mut wire, "q", 9, 0).0, ["a1", "b1", "plain"]);
+    let mut other = server.login();
+    assert!(pull(&mut other, "q", 9, 0).0.is_empty());
+    // A delay of the first holds its group.
+    wire.ok(json!({"op": "nack", "tag": 1, "delay_ms": 3_600_000}));
+    assert!(pull(&mut other, "q", 9, 0).0.is_empty());
+    drop(wire);
+    drop(other);
+    let (_server, mut wire) = restarted(&home, server);
+    assert_eq!(pull(&mut wire, "q", 9, 0).0, ["b1", "plain"]);
+}
+
+#[test]
+fn an_acknowledged_or_refused_message_lets_the_next_of_its_group_go() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let messages: Vec<_> = (1..=3).map(|n| json!({"body": n, "group": "g"})).collect();
+    publish(&mut wire, "q", &json!(messages));
+    wire.ok(json!({"op": "consume", "queue": "q"}));
+    for n in 1..=3 {
+        let event = wire.next();
+        assert_eq!(event["body"], n);
+        let how = match n {
+            1 => json!({"op": "ack", "tag": event["tag"]}),
+            _ => json!({"op": "nack", "tag": event["tag"], "dead_letter": true}),
+        };
+        wire.ok(how);
+    }
+}
+
+#[test]
+fn a_key_is_known_within_the_window_after_the_message_is_gone_and_after_a_kill() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    declare(&mut wire, "q", &json!({"dedup_window_ms": 3_600_000}));
+    let request = json!({"op": "publish", "queue": "q", "body": 1, "key": "k"});
+    assert_eq!(wire.ok(request.clone())["seq"], 1);
+    let (_, tags) = pull(&mut wire, "q", 1, 0);
+    wire.ok(json!({"op": "ack", "tags": tags}));
+    let (_server, mut wire) = restarted(&home, server);
+    let again = wire.ok(request);
+    assert_eq!((&again["seq"], &again["duplicate"]), (&json!(1), &json!(true)));
+    let batch = json!([{"body": 2, "key": "x"}, {"body": 3, "key": "k"}, {"body": 4, "key": "x"}]);
+    let reply = wire.ok(json!({"op": "publish", "queue": "q", "messages": batch}));
+    assert_eq!(reply["duplicates"], json!([1, 2]));
+    assert_eq!(reply["seqs"][0], reply["seqs"][2]);
+    assert_eq!(info(&mut wire, "q")["duplicates"], 3);
+}
+
+#[test]
+fn without_a_window_keys_are_carried_and_not_looked_at() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    for seq in 1..=2 {
+        let request = json!({"op": "publish", "queue": "q", "body": 1, "key": "k"});
+        let reply = wire.ok(request);
+        assert_eq!((&reply["seq"], reply.get("duplicate")), (&json!(seq), None));
+    }
+    let pulled = wire.ok(json!({"op": "pull", "queue": "q"}));
+    assert_eq!(pulled["messages"][0]["key"], "k");
+}
