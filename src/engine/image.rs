@@ -91,6 +91,31 @@ impl Image {
                 let stored = StoredMessage { seq: *seq, attempt, not_before, message };
                 queue.messages.insert(*seq, stored);
             }
+            Record::Removed { .. }
+            | Record::Delayed { .. }
+            | Record::Rejected { .. }
+            | Record::Purged { .. } => self.apply_to_messages(record),
+            Record::Bound { queue, pattern } => {
+                assert!(self.queue(*queue).bindings.insert(pattern.clone()), "it is a new one");
+            }
+            Record::Unbound { queue, pattern } => {
+                assert!(self.queue(*queue).bindings.remove(pattern), "there is one");
+            }
+            Record::SeqReserved { queue, up_to } => {
+                let queue = self.queue(*queue);
+                assert!(up_to.next() > queue.next_seq, "a reservation reserves something");
+                queue.next_seq = up_to.next();
+            }
+            Record::FenceReserved { up_to } => {
+                assert!(*up_to > self.fence, "a reservation reserves something");
+                self.fence = *up_to;
+            }
+        }
+    }
+
+    /// A record about messages that are there.
+    fn apply_to_messages(&mut self, record: &Record) {
+        match record {
             Record::Removed { queue, seq, bytes } => {
                 self.queue(*queue).rejected.remove(seq);
                 self.queue(*queue).returned.remove(seq);
@@ -111,12 +136,6 @@ impl Image {
                 (stored.attempt, stored.not_before) = (*attempt, 0);
                 queue.rejected.insert(*seq, detail.clone());
             }
-            Record::Bound { queue, pattern } => {
-                assert!(self.queue(*queue).bindings.insert(pattern.clone()), "it is a new one");
-            }
-            Record::Unbound { queue, pattern } => {
-                assert!(self.queue(*queue).bindings.remove(pattern), "there is one");
-            }
             Record::Purged { queue, up_to, except } => {
                 assert!(except.is_sorted());
                 let kept = |seq: &Seq| except.iter().find(|(kept, _)| kept == seq);
@@ -127,15 +146,7 @@ impl Image {
                     None => seq > up_to,
                 });
             }
-            Record::SeqReserved { queue, up_to } => {
-                let queue = self.queue(*queue);
-                assert!(up_to.next() > queue.next_seq, "a reservation reserves something");
-                queue.next_seq = up_to.next();
-            }
-            Record::FenceReserved { up_to } => {
-                assert!(*up_to > self.fence, "a reservation reserves something");
-                self.fence = *up_to;
-            }
+            _ => unreachable!("it is not about messages: {record:?}"),
         }
     }
 

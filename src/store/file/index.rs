@@ -431,10 +431,7 @@ impl Index {
             Entry::Purged { queue, except } => state.queue(queue, "purge")?.purge(files, &except),
             Entry::Rejected { queue, seq, attempt, detail } => {
                 let there = state.queue(queue, "reject")?;
-                there.find(seq).ok_or((queue, "reject"))?;
-                let published_at = there.returned.get(&seq).and_then(|r| r.published_at);
-                there.returned.insert(seq, Returned { attempt, until: 0, published_at });
-                there.rejected.insert(seq, detail);
+                there.reject(seq, attempt, detail).ok_or((queue, "reject"))?;
             }
             Entry::Bound { queue, pattern } => {
                 state.queue(queue, "bind")?.bindings.insert(pattern);
@@ -638,6 +635,14 @@ impl QueueState {
         self.bytes = self.bytes.saturating_sub(bytes);
         self.returned.remove(&seq);
         self.rejected.remove(&seq);
+        Some(())
+    }
+
+    fn reject(&mut self, seq: Seq, attempt: u32, detail: Box<str>) -> Option<()> {
+        self.find(seq)?;
+        let published_at = self.returned.get(&seq).and_then(|returned| returned.published_at);
+        self.returned.insert(seq, Returned { attempt, until: 0, published_at });
+        self.rejected.insert(seq, detail);
         Some(())
     }
 

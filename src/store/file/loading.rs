@@ -190,10 +190,11 @@ impl Journal {
         let mut at = 0;
         while let Some(standing) = next_frame(&content, file, at) {
             at = standing.end;
-            let (Frame::Batches { tenant: of, records, .. } | Frame::Moved { tenant: of, records }) =
-                standing.frame
-            else {
-                continue;
+            let (of, records) = match standing.frame {
+                Frame::Batches { tenant, records, .. } | Frame::Moved { tenant, records } => {
+                    (tenant, records)
+                }
+                Frame::Begin { .. } | Frame::End | Frame::Mark => continue,
             };
             let mut reader = Reader::new(records);
             while of == tenant

@@ -3,8 +3,10 @@
 //! the matter of the model next door. `PROPTEST_CASES` sets how many lists are tried.
 
 mod driver;
+mod judge;
 mod op;
 mod plain;
+mod requests;
 
 use proptest::prelude::*;
 
