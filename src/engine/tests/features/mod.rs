@@ -19,7 +19,7 @@ fn run(config: Config, ops: &[op::Op]) {
     let window = match config.level {
         crate::types::Level::Memory => config.window,
         // So small that some of what is there is in the store alone.
-        _ => Window { messages: 8, bytes: 500 },
+        _ => Window { messages: 16, bytes: 500 },
     };
     let mut driver = Driver::new(Config { window, reservation: 7, ..config });
     for op in ops {
