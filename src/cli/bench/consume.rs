@@ -23,6 +23,8 @@ pub(super) async fn run(run: &Run) -> Outcome<Recorder> {
         queue: run.queue.clone(),
         message: run.message.clone(),
         in_flight: 1_000,
+        vary: run.load.vary,
+        index: 0,
     };
     let now = Instant::now();
     let pace = Pace { interval: None, next: now, end: now + run.load.duration / FILL };

@@ -10,7 +10,7 @@ mod report;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ use super::connect::Connect;
 use super::output::OutputFormat;
 use super::{Failure, Outcome, limit};
 use crate::client::{Client, body};
-use crate::types::{Message, QueueName};
+use crate::types::{Message, Priority, QueueName, SettingsPatch};
 
 /// Measure a server: its queue `gmq-bench` is deleted before and after.
 #[derive(Debug, Args)]
@@ -67,11 +67,45 @@ struct Load {
     /// Messages a second, all connections together; as fast as it goes where left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+    /// Give the messages more than their content: priorities 0 to 9 in turn, a key each, or one of
+    /// 1,000 groups.
+    #[arg(long, value_enum)]
+    vary: Option<Vary>,
     /// The form of the result.
     #[arg(long, value_enum)]
     output: Option<OutputFormat>,
     #[command(flatten)]
     connect: Connect,
+}
+
+/// What the messages differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Vary {
+    Priority,
+    Key,
+    Group,
+}
+
+/// Groups of one connection's messages.
+const GROUPS: u64 = 1_000;
+/// How long the queue remembers keys: so that they stay below what it may remember.
+const DEDUP_WINDOW_MS: u64 = 500;
+
+impl Vary {
+    /// Makes the message the next one, number `number` of connection `index`.
+    fn apply(self, message: &mut Message, index: usize, number: u64) {
+        match self {
+            Vary::Priority => message.priority = Priority::new(number % 10),
+            Vary::Key => {
+                let key = format!("{index}-{number}");
+                message.properties.get_or_insert_default().key = Some(key.into());
+            }
+            Vary::Group => {
+                let group = format!("{index}-{}", number % GROUPS);
+                message.properties.get_or_insert_default().group = Some(group.into());
+            }
+        }
+    }
 }
 
 /// The queue that is used.
@@ -118,6 +152,11 @@ impl Run {
         let progress = ProgressBar::new_spinner().with_style(style);
         let run = Self { load: load.clone(), control, queue, message, progress };
         run.clean().await?;
+        if run.load.vary == Some(Vary::Key) {
+            let dedup_window_ms = Some(DEDUP_WINDOW_MS);
+            let settings = SettingsPatch { dedup_window_ms, ..SettingsPatch::default() };
+            run.control.declare(&run.queue, &settings, false).await?;
+        }
         Ok(run)
     }
 

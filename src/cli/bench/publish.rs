@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use super::report::Recorder;
-use super::{Pace, Run, gather};
+use super::{Pace, Run, Vary, gather};
 use crate::cli::Outcome;
 use crate::client::{Client, Confirm};
 use crate::types::{Message, QueueName};
@@ -18,6 +18,8 @@ pub(super) async fn run(run: &Run) -> Outcome<Recorder> {
             queue: run.queue.clone(),
             message: run.message.clone(),
             in_flight: usize::from(run.load.in_flight),
+            vary: run.load.vary,
+            index,
         };
         let (pace, progress) = (run.pace(index), run.progress.clone());
         publisher.publish(pace, move |count| progress.inc(count))
@@ -31,17 +33,25 @@ pub(super) struct Publisher {
     pub queue: QueueName,
     pub message: Message,
     pub in_flight: usize,
+    pub vary: Option<Vary>,
+    /// Which of the connections it is.
+    pub index: usize,
 }
 
 impl Publisher {
     /// Publishes at its pace and waits for every confirm.
-    pub async fn publish(self, mut pace: Pace, progress: impl Fn(u64)) -> Outcome<Recorder> {
+    pub async fn publish(mut self, mut pace: Pace, progress: impl Fn(u64)) -> Outcome<Recorder> {
         let mut recorder = Recorder::new()?;
         let mut confirms: VecDeque<(Instant, Confirm)> = VecDeque::new();
+        let mut number = 0;
         while let Some(at) = pace.tick().await {
             if confirms.len() >= self.in_flight {
                 // Half of the window at a time: what is queued meanwhile goes out as one write.
                 settle(&mut confirms, self.in_flight / 2, &mut recorder, &progress).await?;
+            }
+            if let Some(vary) = self.vary {
+                vary.apply(&mut self.message, self.index, number);
+                number += 1;
             }
             let confirm = self.client.publish_pipelined(&self.queue, &self.message, None).await?;
             confirms.push_back((at, confirm));

@@ -2,7 +2,7 @@
 //! engine does of its own accord (who gets a message, when the dead are moved) is followed, and
 //! judged by what must then be true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::op::{Op, QUEUES};
@@ -36,6 +36,8 @@ pub(super) struct Driver {
     pub(super) next_text: u64,
     /// What a request brings into queues that it was admitted to: messages, and their bytes.
     pub(super) coming: BTreeMap<QueueName, (u64, u64)>,
+    /// What came into queues in several steps of one request.
+    pub(super) arrived: BTreeSet<Tagged>,
     /// The next `seq` of each queue before the request.
     pub(super) visible_to: BTreeMap<QueueName, u64>,
     pub(super) last_fence: Fence,
@@ -59,6 +61,7 @@ impl Driver {
             next_connection: 10,
             next_text: 0,
             coming: BTreeMap::new(),
+            arrived: BTreeSet::new(),
             visible_to: BTreeMap::new(),
             last_fence: Fence(0),
             durable,

@@ -86,7 +86,7 @@ impl Driver {
         let asked = pull.clone();
         let now = self.now.wall_ms;
         let seen = self.look();
-        let mut arrived = BTreeSet::new();
+        let mut arrived = std::mem::take(&mut self.arrived);
         for round in 0.. {
             assert!(round < 200, "the model does not come to rest");
             let mut changed = false;

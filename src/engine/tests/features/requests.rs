@@ -462,7 +462,8 @@ impl Driver {
                 break;
             }
             self.queues.get_mut(from).unwrap().messages.remove(&seq);
-            self.add(to, copy);
+            let there = self.add(to, copy);
+            self.arrived.insert((to.clone(), there));
             count += 1;
         }
         let before = self.visible_to[from];
