@@ -226,6 +226,7 @@ impl Driver {
                 let (attempt, not_before, rejected) = message.stored.clone();
                 (message.attempt, message.not_before) = (attempt, not_before);
                 message.blind = false;
+                message.dated |= queue.settings.ttl_ms.is_some();
                 message.place = match rejected {
                     Some(detail) => Place::Dead(DeadReason::Rejected, detail),
                     None => Place::Idle,

@@ -23,7 +23,9 @@ pub(super) struct PlainMessage {
     pub(super) place: Place,
     /// What a restart finds: attempts, delay, and whether it was rejected.
     pub(super) stored: (u32, WallMs, Option<String>),
-    /// Its queue had no TTL when it was delayed: it is looked at when the delay ends.
+    /// Its queue had a TTL when it was delayed, now or once.
+    pub(super) dated: bool,
+    /// Its queue had none: it is looked at when the delay ends.
     pub(super) blind: bool,
 }
 
@@ -103,6 +105,7 @@ impl PlainQueue {
     pub(super) fn give_back(&mut self, seq: u64, until: WallMs, now: WallMs) {
         let counts = self.settings.max_attempts;
         let message = self.messages.get_mut(&seq).unwrap();
+        message.dated |= until > now && self.settings.ttl_ms.is_some();
         if until > 0 || counts.is_some() {
             message.stored = (message.attempt, until, None);
         }

@@ -187,7 +187,8 @@ impl Driver {
         let not_before = message.not_before();
         let stored = (0, not_before, None);
         let (attempt, place, blind) = (0, Place::Idle, false);
-        let message = PlainMessage { message, attempt, not_before, place, stored, blind };
+        let dated = not_before > 0 && queue.settings.ttl_ms.is_some();
+        let message = PlainMessage { message, attempt, not_before, place, stored, dated, blind };
         queue.messages.insert(seq, message);
         seq
     }
@@ -376,7 +377,7 @@ impl Driver {
             let marked = traits.group().is_some() || traits.expires_at().is_some();
             let delayed = message.place == Place::Idle && message.not_before > now;
             // It is looked at when its delay ends.
-            message.blind |= before.ttl_ms.is_none() && delayed && !marked;
+            message.blind |= before.ttl_ms.is_none() && delayed && !marked && !message.dated;
         }
         if settings.dedup_window_ms == 0 {
             queue.keys.clear();
