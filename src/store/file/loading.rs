@@ -187,18 +187,9 @@ impl Journal {
     ) -> io::Result<Vec<(Seq, Mark)>> {
         let mut found = BTreeMap::new();
         let content = self.content(file)?;
-        let mut at = 0;
-        while let Some(standing) = next_frame(&content, file, at) {
-            at = standing.end;
-            let (of, records) = match standing.frame {
-                Frame::Batches { tenant, records, .. } | Frame::Moved { tenant, records } => {
-                    (tenant, records)
-                }
-                Frame::Begin { .. } | Frame::End | Frame::Mark => continue,
-            };
+        for records in records_of(&content, file, tenant) {
             let mut reader = Reader::new(records);
-            while of == tenant
-                && reader.left() > 0
+            while reader.left() > 0
                 && let Ok(entry) = reader.entry(salt(tenant))
             {
                 if let Entry::Published { queue: of, seq, traits, .. } = entry
@@ -223,19 +214,9 @@ impl Journal {
     ) -> BTreeMap<Seq, Message> {
         let mut found = BTreeMap::new();
         let Ok(content) = self.content(file) else { return found };
-        let mut at = 0;
-        while let Some(standing) = next_frame(&content, file, at) {
-            at = standing.end;
-            let (of, records) = match standing.frame {
-                Frame::Batches { tenant, records, .. } | Frame::Moved { tenant, records } => {
-                    (tenant, records)
-                }
-                Frame::Begin { .. } | Frame::End | Frame::Mark => continue,
-            };
-            if of == tenant {
-                let wanted = |seq: Seq| wanted.binary_search_by_key(&seq, |l| l.seq).is_ok();
-                find_messages(records, of, queue, wanted, &mut found);
-            }
+        for records in records_of(&content, file, tenant) {
+            let wanted = |seq: Seq| wanted.binary_search_by_key(&seq, |l| l.seq).is_ok();
+            find_messages(records, tenant, queue, wanted, &mut found);
         }
         found
     }
@@ -293,6 +274,22 @@ impl Journal {
         let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
         Ok(Records { file, length, places, start: 0, window: Vec::new() })
     }
+}
+
+/// The records of a tenant's frames, in the order in which they stand in a file.
+fn records_of(content: &[u8], file: FileNumber, tenant: TenantId) -> impl Iterator<Item = &[u8]> {
+    let mut at = 0;
+    let frames = std::iter::from_fn(move || {
+        let standing = next_frame(content, file, at)?;
+        at = standing.end;
+        Some(standing.frame)
+    });
+    frames.filter_map(move |frame| match frame {
+        Frame::Batches { tenant: of, records, .. } | Frame::Moved { tenant: of, records } => {
+            (of == tenant).then_some(records)
+        }
+        Frame::Begin { .. } | Frame::End | Frame::Mark => None,
+    })
 }
 
 fn find_messages(
