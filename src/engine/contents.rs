@@ -129,13 +129,11 @@ impl Contents {
     /// After a restart: `messages` messages of a priority in the store, up to `to`, not known one
     /// by one.
     pub(super) fn recover(&mut self, to: Seq, priority: Priority, messages: u64) {
-        self.visible_to = self.visible_to.max(to);
         self.lane(priority).recover(to, messages);
     }
 
-    /// After a restart: a message that is known.
+    /// After a restart: a message that is known; all are visible already.
     pub(super) fn recover_known(&mut self, known: &KnownMessage, now: WallMs) {
-        self.visible_to = self.visible_to.max(known.seq);
         if let Some(detail) = &known.rejected {
             let (reason, detail) = (DeadReason::Rejected, Some(detail.clone()));
             let dead = Dead { reason, detail, attempt: known.attempt, message: None };

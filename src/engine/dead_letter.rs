@@ -3,6 +3,7 @@
 //! moved, because the other queue is full or is not there, waits. Called by the tenant.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::DeadReason;
 use super::contents::{Dead, Loose};
@@ -17,8 +18,11 @@ use crate::types::{Message, QueueId, QueueName, Seq, WallMs};
 /// Moves that are written as one batch at most.
 const MOVES_MAX: usize = 256;
 
-/// Batches of one queue that are written with one input.
+/// Batches of one queue that are written at a time.
 const BATCHES_MAX: usize = 4;
+
+/// After so long the next ones are.
+const MORE: Duration = Duration::from_millis(1);
 
 /// Queues whose dead letters wait, that are looked at after each input.
 const LOOKED_AT_MAX: usize = 16;
@@ -106,15 +110,10 @@ impl Tenant {
         }
         // There are more: the others have their turn first.
         self.grieving.insert(id);
-        self.stop_grief();
-        self.grief_at = Some(self.now.monotonic);
-        self.timers.start(self.now.monotonic, Timer::Grief);
-    }
-
-    fn stop_grief(&mut self) {
         if let Some(at) = self.grief_at.take() {
             self.timers.stop(at, Timer::Grief);
         }
+        self.start_grief(MORE);
     }
 
     fn bury_some(&mut self, id: QueueId) -> Burial {
@@ -126,32 +125,36 @@ impl Tenant {
         let mut outcome = Burial::Done;
         for seq in first {
             let Some(queue) = self.queues.get(&id) else { break };
-            let Some(dead) = queue.contents.dead.get(&seq) else { break };
-            let Some(message) = dead.message.clone() else {
+            let Some(Dead { reason, detail, message, .. }) = queue.contents.dead.get(&seq).cloned()
+            else {
+                break;
+            };
+            let Some(message) = message else {
                 outcome = Burial::NotLoaded;
                 break;
             };
-            let reason = dead.reason;
-            match (&target, to) {
+            let gone = match (&target, to) {
                 // The queue has lost its dead-letter queue: an attempt limit loses no messages.
                 (None, _) if reason == DeadReason::MaxAttempts => {
                     outcome = Burial::Blocked;
                     continue;
                 }
-                (None, _) => self.drop_dead(&mut stage, id, seq, message.size()),
-                (Some(_), None) => {
-                    outcome = Burial::Blocked;
-                    break;
+                (None, _) => {
+                    self.stage_removal(&mut stage, id, seq, message.size());
+                    true
                 }
+                (Some(_), None) => false,
                 (Some(_), Some(to)) => {
-                    let detail = dead.detail.as_deref();
-                    let now = self.now.wall_ms;
-                    let copy = dead_copy(&message, &queue.name, seq, reason, detail, now);
-                    if !self.can_move(id, to) || !self.move_dead(&mut stage, (id, seq), to, copy) {
-                        outcome = Burial::Blocked;
-                        break;
-                    }
+                    let story = (reason, detail.as_deref());
+                    self.send_dead(&mut stage, (id, seq), &message, story, to)
                 }
+            };
+            if !gone {
+                outcome = Burial::Blocked;
+                break;
+            }
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.contents.dead.remove(&seq);
             }
         }
         self.commit(stage);
@@ -168,13 +171,20 @@ impl Tenant {
         takes && (into || !failed || target.has_numbers(1, &self.ledger))
     }
 
-    fn move_dead(
+    /// Moves a message, which is in none of its queue's places or among its dead, into the
+    /// dead-letter queue `to`; `false`: it cannot go there now.
+    pub(super) fn send_dead(
         &mut self,
         stage: &mut Stage,
         (id, seq): (QueueId, Seq),
+        message: &Message,
+        (reason, detail): (DeadReason, Option<&str>),
         to: QueueId,
-        copy: Message,
     ) -> bool {
+        let Some(queue) = self.queues.get(&id).filter(|_| self.can_move(id, to)) else {
+            return false;
+        };
+        let copy = dead_copy(message, &queue.name, seq, reason, detail, self.now.wall_ms);
         let mut room = Room::default();
         match self.plan_room(&mut room, to, 1, copy.size()) {
             Ok(()) => self.make_room(stage, room),
@@ -185,20 +195,11 @@ impl Tenant {
             }
         }
         let Some(queue) = self.queues.get_mut(&id) else { return false };
-        let Some(dead) = queue.contents.dead.remove(&seq) else { return false };
         queue.counters.dead_lettered += 1;
         self.burials += 1;
-        let size = dead.message.map_or(0, |message| message.size());
-        self.stage_removal(stage, id, seq, size);
+        self.stage_removal(stage, id, seq, message.size());
         self.stage_message(stage, to, Arc::new(copy));
         true
-    }
-
-    fn drop_dead(&mut self, stage: &mut Stage, id: QueueId, seq: Seq, size: u64) {
-        if let Some(queue) = self.queues.get_mut(&id) {
-            queue.contents.dead.remove(&seq);
-        }
-        self.stage_removal(stage, id, seq, size);
     }
 
     fn load_dead(&mut self, id: QueueId) {
@@ -223,11 +224,12 @@ impl Tenant {
         &mut self,
         id: QueueId,
         asked: Missing,
-        messages: Vec<super::StoredMessage>,
+        mut messages: Vec<super::StoredMessage>,
     ) {
         let now = self.now.wall_ms;
         let Some(queue) = self.queues.get_mut(&id) else { return };
         queue.dead_load = None;
+        messages.retain(|stored| (asked.from..=asked.to).contains(&stored.seq));
         let read_to = messages.last().map_or(asked.to, |stored| stored.seq);
         for stored in messages {
             if let Some(dead) = queue.contents.dead.get_mut(&stored.seq) {

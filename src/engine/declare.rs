@@ -147,7 +147,7 @@ impl Tenant {
         if let Err(error) = self.check_settings(&queue.name, &settings) {
             return (after, Err(Refusal::SettingInvalid(error)));
         }
-        if queue.recording != Recording::Nothing && self.ledger.failed() {
+        if queue.is_recorded() && self.ledger.failed() {
             return (Lsn(0), Err(Refusal::StorageUnavailable));
         }
         (self.change_settings(id, settings), Ok(Reply::Declared { created: false }))
@@ -155,12 +155,9 @@ impl Tenant {
 
     /// Puts other settings in force. Answers the LSN of the change.
     fn change_settings(&mut self, id: QueueId, settings: QueueSettings) -> Lsn {
+        let shaped = self.reshape(id, Record::Changed { queue: id, settings: settings.clone() });
         let Some(queue) = self.queues.get_mut(&id) else { return self.last_delete };
-        if queue.recording != Recording::Nothing {
-            let settings = settings.clone();
-            queue.shaped = self.ledger.append(vec![Record::Changed { queue: id, settings }]);
-            queue.last_lsn = queue.shaped;
-        }
+        queue.last_lsn = queue.last_lsn.max(shaped);
         if settings.dedup_window_ms == 0 {
             queue.keys = Keys::default();
         }
@@ -176,6 +173,16 @@ impl Tenant {
         self.arm_unused(id);
         self.stir(id);
         after
+    }
+
+    /// Writes a change of what a queue is, if the store knows of the queue. Answers the LSN that must
+    /// be durable before that is told.
+    pub(super) fn reshape(&mut self, id: QueueId, record: Record) -> Lsn {
+        let Some(queue) = self.queues.get_mut(&id) else { return self.last_delete };
+        if queue.is_recorded() {
+            queue.shaped = self.ledger.append(vec![record]);
+        }
+        queue.shaped
     }
 
     /// Notes that a queue's dead letters go to another one, or do not any more.
@@ -235,7 +242,7 @@ impl Tenant {
         if if_empty && queue.messages > 0 {
             return self.refuse(queue.last_lsn, connection, token, Refusal::QueueNotEmpty);
         }
-        if queue.recording != Recording::Nothing && self.ledger.failed() {
+        if queue.is_recorded() && self.ledger.failed() {
             return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
         }
         let after = self.remove_queue(id);
@@ -247,7 +254,7 @@ impl Tenant {
         let Some(queue) = self.queues.get(&id) else { return self.last_delete };
         let name = queue.name.clone();
         let mut after = queue.last_lsn;
-        if queue.recording != Recording::Nothing {
+        if queue.is_recorded() {
             after = self.ledger.append(vec![Record::Deleted { queue: id }]);
             self.last_delete = after;
         }

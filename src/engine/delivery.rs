@@ -9,7 +9,7 @@ use super::queue::Queue;
 use super::tenant::Tenant;
 use super::timer::{Timer, Timers};
 use super::waiting::Waiting;
-use super::{Delivery, Effect, Record, Refusal, Reply, Usage};
+use super::{DeadReason, Delivery, Effect, Record, Refusal, Reply, Usage};
 use crate::types::{
     ConnectionId, Fence, Monotonic, QueueId, QueueName, RequestToken, SubscriptionId, WallMs,
 };
@@ -51,11 +51,18 @@ impl Tenant {
     /// One turn; `false` when the round is over.
     fn deliver_next(&mut self, id: QueueId, round: &mut Round) -> bool {
         let Some(queue) = self.queues.get_mut(&id) else { return false };
-        if !queue.has_turns() || queue.contents.head() != Head::Ready {
+        if !queue.has_turns() {
             return false;
         }
-        let first = queue.contents.peek();
-        if let Some(reason) = first.and_then(|entry| queue.fate(entry, self.now.wall_ms)) {
+        let Some(first) = queue.contents.peek() else { return false };
+        if let Some(reason) = queue.fate(first, self.now.wall_ms) {
+            if reason == DeadReason::Expired {
+                // What is left is due at once, and goes with the next inputs.
+                if self.alarms_left == 0 {
+                    return false;
+                }
+                self.alarms_left -= 1;
+            }
             if let Some(Entry { seq, attempt, message }) = queue.contents.take() {
                 self.bury(id, seq, Loose { attempt, message: Some(message) }, reason);
             }

@@ -8,7 +8,7 @@ use super::DeadReason;
 use super::queue::Queue;
 use super::tenant::Tenant;
 use super::timer::Timer;
-use crate::types::QueueId;
+use crate::types::{Monotonic, QueueId, Seq};
 
 /// Delays and TTLs that are looked at with one input.
 const ALARMS_MAX: usize = 512;
@@ -36,20 +36,21 @@ impl Tenant {
                 }
             }
         }
-        let mut left = ALARMS_MAX;
-        while left > 0 {
+        self.alarms_left = ALARMS_MAX;
+        while self.alarms_left > 0 {
             let Some(id) = self.timers.first_due_wall(self.now) else { break };
-            self.ring(id, &mut left);
-            // At least one, so that a queue that was armed for nothing is not found again.
-            left = left.saturating_sub(1);
+            // One more, so that a queue that was armed for nothing counts, too.
+            self.alarms_left -= 1;
+            self.ring(id);
         }
     }
 
-    /// Does what is due in one queue, while `left` lasts.
-    fn ring(&mut self, id: QueueId, left: &mut usize) {
+    /// Does what is due in one queue, while `alarms_left` lasts.
+    fn ring(&mut self, id: QueueId) {
         let now = self.now.wall_ms;
         loop {
             let Some(queue) = self.queues.get_mut(&id) else { return };
+            let left = &mut self.alarms_left;
             let step = || {
                 *left = left.saturating_sub(1);
                 *left > 0
@@ -64,21 +65,22 @@ impl Tenant {
         self.stir(id);
     }
 
-    /// Ends what is older than the queue's TTL; where the store must be asked for the oldest
-    /// message, `replenish` does.
+    /// Ends what is older than the queue's TTL, while `alarms_left` lasts; where the store must be
+    /// asked for the oldest message, `replenish` does.
     fn age(&mut self, id: QueueId) {
         let now = self.now.wall_ms;
         loop {
             let Some(queue) = self.queues.get_mut(&id) else { return };
             queue.age_alarm = None;
             let Some(ttl) = queue.settings.ttl_ms else { return };
-            let oldest = queue.contents.oldest_ready(crate::types::Seq(0));
+            let oldest = queue.contents.oldest_ready(Seq(0));
             let Some((seq, Some(entry))) = oldest else { return };
             let end = entry.message.published_at.saturating_add(ttl);
-            if end > now {
+            if end > now || self.alarms_left == 0 {
                 queue.age_alarm = Some(end);
                 return;
             }
+            self.alarms_left -= 1;
             let Some(loose) = queue.contents.withdraw(seq) else { return };
             self.bury(id, seq, loose, DeadReason::Expired);
         }
@@ -86,15 +88,16 @@ impl Tenant {
 
     /// Ends all of a queue that is due, however much it is: before it is called full.
     pub(super) fn expire_queue(&mut self, id: QueueId) {
-        let mut left = usize::MAX;
-        self.ring(id, &mut left);
+        let left = std::mem::replace(&mut self.alarms_left, usize::MAX);
+        self.ring(id);
+        self.alarms_left = left;
         self.undertake(id);
     }
 
     /// Whether it is not known if the queue's oldest message is older than its TTL.
     pub(super) fn may_hide_expired(&self, id: QueueId) -> bool {
         let Some(queue) = self.queues.get(&id) else { return false };
-        let oldest = queue.contents.oldest_ready(crate::types::Seq(0));
+        let oldest = queue.contents.oldest_ready(Seq(0));
         queue.settings.ttl_ms.is_some() && oldest.is_some_and(|(_, entry)| entry.is_none())
     }
 
@@ -123,7 +126,12 @@ impl Tenant {
         if self.grieving.is_empty() || self.grief_at.is_some() {
             return;
         }
-        let at = self.now.monotonic + GRIEF;
+        self.start_grief(GRIEF);
+    }
+
+    /// All dead letters that wait are looked at after so long.
+    pub(super) fn start_grief(&mut self, after: Duration) {
+        let at = self.now.monotonic + after;
         self.grief_at = Some(at);
         self.timers.start(at, Timer::Grief);
     }
@@ -148,8 +156,7 @@ impl Tenant {
             queue.last_used = self.now.monotonic;
         }
         let over = unused_from(queue).is_some_and(|at| at <= self.now.monotonic);
-        let recorded = queue.recording != super::queue::Recording::Nothing;
-        if over && recorded && self.ledger.failed() {
+        if over && queue.is_recorded() && self.ledger.failed() {
             return;
         }
         if over {
@@ -161,7 +168,7 @@ impl Tenant {
 }
 
 /// When the queue has been unused for too long.
-fn unused_from(queue: &Queue) -> Option<crate::types::Monotonic> {
+fn unused_from(queue: &Queue) -> Option<Monotonic> {
     let ms = queue.settings.expires_ms?;
     Some(queue.last_used + Duration::from_millis(ms))
 }

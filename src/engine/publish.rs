@@ -203,7 +203,7 @@ impl Tenant {
             return Err(Refusal::QuotaExceeded(Quota::Keys).into());
         }
         let out_of_numbers = !queue.is_durable()
-            && queue.recording != super::queue::Recording::Nothing
+            && queue.is_recorded()
             && self.ledger.failed()
             && !queue.has_numbers(count, &self.ledger);
         if out_of_numbers {

@@ -141,6 +141,11 @@ impl Queue {
         self.recording == Recording::All
     }
 
+    /// Whether the store knows of it.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recording != Recording::Nothing
+    }
+
     /// Notes the batch that made it.
     pub(super) fn note_created(&mut self, lsn: Lsn) {
         (self.created, self.shaped, self.last_lsn) = (lsn, lsn, lsn);

@@ -1,15 +1,12 @@
 //! `ack`, `nack` and `extend`: what becomes of deliveries in hand. Refuses tags that are not in
 //! hand, and does the others. Called by the tenant.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{Consumer, Grip, Seat};
 use super::contents::{Dead, Held, Loose};
-use super::dead_letter::dead_copy;
 use super::lane::Entry;
 use super::queue::Queue;
-use super::room::Room;
 use super::stage::Stage;
 use super::tenant::Tenant;
 use super::timer::Timer;
@@ -268,20 +265,9 @@ impl Tenant {
             return self.stage_removal(stage, id, seq, size);
         };
         let to = self.names.get(&target).copied();
-        let copy = dead_copy(&message, &queue.name, seq, DeadReason::Rejected, Some(reason), now);
-        if let Some(to) = to
-            && self.can_move(id, to)
-        {
-            let mut room = Room::default();
-            if self.plan_room(&mut room, to, 1, copy.size()).is_ok() {
-                self.make_room(stage, room);
-                self.stage_removal(stage, id, seq, size);
-                self.stage_message(stage, to, Arc::new(copy));
-                if let Some(queue) = self.queues.get_mut(&id) {
-                    queue.counters.dead_lettered += 1;
-                }
-                return;
-            }
+        let story = (DeadReason::Rejected, Some(reason));
+        if to.is_some_and(|to| self.send_dead(stage, (id, seq), &message, story, to)) {
+            return;
         }
         let Some(queue) = self.queues.get_mut(&id) else { return };
         if queue.is_durable() {

@@ -54,6 +54,8 @@ pub struct Tenant {
     /// Queues whose dead letters wait, the one looked at last, and when all are looked at.
     pub(super) grieving: BTreeSet<QueueId>,
     pub(super) last_visited: QueueId,
+    /// Delays and TTLs that may still be looked at with this input.
+    pub(super) alarms_left: usize,
     /// Dead letters moved so far.
     pub(super) burials: u64,
     pub(super) grief_at: Option<Monotonic>,
@@ -84,6 +86,7 @@ impl Tenant {
             dead_letter_sources: BTreeMap::new(),
             grieving: BTreeSet::new(),
             last_visited: QueueId(0),
+            alarms_left: 0,
             burials: 0,
             grief_at: None,
             config,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::queue::Recording;
 use super::tenant::Tenant;
 use super::{Record, Refusal, Reply};
 use crate::types::{ConnectionId, Grants, Lsn, Pattern, QueueName, Quota, RequestToken};
@@ -30,7 +29,7 @@ impl Tenant {
         name: &QueueName,
     ) {
         let Some(id) = self.find(connection, &token, name) else { return };
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Some(queue) = self.queues.get(&id) else { return };
         if self.trie.contains(&pattern, id) {
             let after = queue.shaped;
             return self.answer(after, connection, token, Reply::Bound { created: false });
@@ -39,14 +38,10 @@ impl Tenant {
             let refusal = Refusal::QuotaExceeded(Quota::Bindings);
             return self.refuse(Lsn(0), connection, token, refusal);
         }
-        if queue.recording != Recording::Nothing {
-            if self.ledger.failed() || self.full {
-                return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
-            }
-            let record = Record::Bound { queue: id, pattern: pattern.clone() };
-            queue.shaped = self.ledger.append(vec![record]);
+        if queue.is_recorded() && (self.ledger.failed() || self.full) {
+            return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
         }
-        let after = queue.shaped;
+        let after = self.reshape(id, Record::Bound { queue: id, pattern: pattern.clone() });
         self.trie.insert(&pattern, id, name);
         self.answer(after, connection, token, Reply::Bound { created: true });
     }
@@ -59,18 +54,17 @@ impl Tenant {
         name: &QueueName,
     ) {
         let Some(id) = self.find(connection, &token, name) else { return };
-        let Some(queue) = self.queues.get_mut(&id) else { return };
-        let removed = self.trie.contains(&pattern, id);
-        if removed && queue.recording != Recording::Nothing {
-            if self.ledger.failed() {
-                return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
-            }
-            let record = Record::Unbound { queue: id, pattern: pattern.clone() };
-            queue.shaped = self.ledger.append(vec![record]);
+        let Some(queue) = self.queues.get(&id) else { return };
+        if !self.trie.contains(&pattern, id) {
+            let after = queue.shaped;
+            return self.answer(after, connection, token, Reply::Unbound { removed: false });
         }
-        let after = queue.shaped;
+        if queue.is_recorded() && self.ledger.failed() {
+            return self.refuse(Lsn(0), connection, token, Refusal::StorageUnavailable);
+        }
+        let after = self.reshape(id, Record::Unbound { queue: id, pattern: pattern.clone() });
         self.trie.remove(&pattern, id, name);
-        self.answer(after, connection, token, Reply::Unbound { removed });
+        self.answer(after, connection, token, Reply::Unbound { removed: true });
     }
 
     pub(super) fn list_bindings(

@@ -3,6 +3,7 @@
 mod bench;
 mod consuming;
 mod durability;
+mod expiring;
 mod features;
 mod model;
 mod oddities;

@@ -282,3 +282,38 @@ fn the_age_of_a_message_in_the_store_is_read_there() {
     let [Ok(Reply::Info(seen))] = &answers(&deep.send(A, info()))[..] else { panic!() };
     assert_eq!(seen.oldest_age_ms, 0);
 }
+
+#[test]
+fn a_store_that_gives_another_message_than_the_dead_one_breaks_nothing() {
+    let known = KnownMessage {
+        seq: Seq(4),
+        priority: Priority::default(),
+        attempt: 1,
+        not_before: 0,
+        published_at: None,
+        expires_at: None,
+        group: None,
+        rejected: Some("why".into()),
+    };
+    let queue = RecoveredQueue {
+        id: QueueId(1),
+        name: name("q"),
+        settings: QueueSettings::default(),
+        next_seq: Seq(5),
+        messages: 1,
+        bytes: 1,
+        known: vec![known],
+        plain: vec![],
+        keys: vec![],
+        bindings: vec![],
+    };
+    let recovered = Recovered { queues: vec![queue], ..Recovered::default() };
+    let mut bench = Bench::recovered(durable(), open(), recovered);
+    let effects = bench.input(Input::Tick);
+    let [Effect::Load(load)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((load.from_seq, load.to_seq), (Seq(4), Seq(4)));
+    let (seq, attempt, not_before, message) = (Seq(2), 0, 0, message("other").into());
+    let messages = Some(vec![StoredMessage { seq, attempt, not_before, message }]);
+    bench.input(Input::Loaded { ticket: load.ticket, messages });
+    assert_eq!(bench.tenant.usage().messages, 0, "what the store lost is not waited for");
+}
