@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Server, Wire};
+use crate::harness::{Home, Server, Wire, eventually};
 
 /// The bodies that a pull gives, with their tags.
 fn pull(wire: &mut Wire, queue: &str, max: u32, wait_ms: u64) -> (Vec<Value>, Vec<Value>) {
@@ -17,19 +17,13 @@ fn publish(wire: &mut Wire, queue: &str, messages: &Value) {
     wire.ok(json!({"op": "publish", "queue": queue, "messages": messages}));
 }
 
-fn declare(wire: &mut Wire, queue: &str, settings: &Value) {
-    wire.ok(json!({"op": "queue.declare", "queue": queue, "settings": settings}));
-}
-
 fn info(wire: &mut Wire, queue: &str) -> Value {
     wire.ok(json!({"op": "queue.info", "queue": queue}))
 }
 
 /// Asks until the queue's info is as wanted.
 fn wait_for(wire: &mut Wire, queue: &str, wanted: impl Fn(&Value) -> bool) {
-    while !wanted(&info(wire, queue)) {
-        std::thread::yield_now();
-    }
+    eventually("the queue's info", || wanted(&info(wire, queue)).then_some(()));
 }
 
 fn restarted<'a>(home: &'a Home, server: Server<'a>) -> (Server<'a>, Wire) {
@@ -81,7 +75,7 @@ fn what_is_over_is_not_delivered_but_counted() {
     publish(&mut wire, "q", &json!([{"body": 1, "ttl_ms": 1}, {"body": 2}]));
     wait_for(&mut wire, "q", |info| info["expired"] == 1);
     assert_eq!(pull(&mut wire, "q", 9, 0).0, [2]);
-    declare(&mut wire, "short", &json!({"ttl_ms": 1}));
+    wire.declare("short", &json!({"ttl_ms": 1}));
     publish(&mut wire, "short", &json!([{"body": 1}, {"body": 2, "ttl_ms": 60_000}]));
     wait_for(&mut wire, "short", |info| info["expired"] == 2);
     assert_eq!(info(&mut wire, "short")["bytes"], 0);
@@ -92,7 +86,7 @@ fn what_expires_while_it_is_in_hand_can_be_acknowledged_and_expires_if_it_return
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "q", &json!({}));
+    wire.declare("q", &json!({}));
     publish(&mut wire, "q", &json!([{"body": 1, "ttl_ms": 300}, {"body": 2, "ttl_ms": 300}]));
     let (bodies, tags) = pull(&mut wire, "q", 2, 0);
     assert_eq!(bodies, [1, 2]);
@@ -109,9 +103,12 @@ fn a_queue_that_nobody_uses_is_deleted() {
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "q", &json!({"expires_ms": 1}));
-    while wire.request(json!({"op": "queue.info", "queue": "q"}))["ok"] == true {}
-    declare(&mut wire, "used", &json!({"expires_ms": 200}));
+    wire.declare("q", &json!({"expires_ms": 1}));
+    eventually("the queue's end", || {
+        let reply = wire.request(json!({"op": "queue.info", "queue": "q"}));
+        (reply["ok"] == false).then_some(())
+    });
+    wire.declare("used", &json!({"expires_ms": 200}));
     wire.ok(json!({"op": "consume", "queue": "used"}));
     publish(&mut wire, "clock", &json!([{"body": 0, "delay_ms": 600}]));
     assert_eq!(pull(&mut wire, "clock", 1, 30_000).0, [0]);
@@ -165,7 +162,7 @@ fn a_key_is_known_within_the_window_after_the_message_is_gone_and_after_a_kill()
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "q", &json!({"dedup_window_ms": 3_600_000}));
+    wire.declare("q", &json!({"dedup_window_ms": 3_600_000}));
     let request = json!({"op": "publish", "queue": "q", "body": 1, "key": "k"});
     assert_eq!(wire.ok(request.clone())["seq"], 1);
     let (_, tags) = pull(&mut wire, "q", 1, 0);

@@ -353,6 +353,11 @@ impl Wire {
         reply
     }
 
+    /// Makes a queue with these settings.
+    pub fn declare(&mut self, queue: &str, settings: &Value) {
+        self.ok(json!({"op": "queue.declare", "queue": queue, "settings": settings}));
+    }
+
     /// A request that must be refused; its error.
     pub fn refused(&mut self, request: Value) -> Value {
         let reply = self.request(request.clone());

@@ -3,11 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Wire};
-
-fn declare(wire: &mut Wire, queue: &str, settings: &Value) {
-    wire.ok(json!({"op": "queue.declare", "queue": queue, "settings": settings}));
-}
+use crate::harness::{Home, Wire, eventually};
 
 fn publish(wire: &mut Wire, queue: &str, body: impl Into<Value>) {
     wire.ok(json!({"op": "publish", "queue": queue, "body": body.into()}));
@@ -32,8 +28,8 @@ fn a_message_that_was_delivered_too_often_is_a_dead_letter_with_its_story() {
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "q", &json!({"max_attempts": 2, "dead_letter": "dead"}));
-    declare(&mut wire, "dead", &json!({}));
+    wire.declare("q", &json!({"max_attempts": 2, "dead_letter": "dead"}));
+    wire.declare("dead", &json!({}));
     publish(&mut wire, "q", 1);
     let first = take(&mut wire, "q");
     wire.ok(json!({"op": "nack", "tag": first["tag"]}));
@@ -49,7 +45,7 @@ fn a_message_that_was_delivered_too_often_is_a_dead_letter_with_its_story() {
     }
     wire.ok(json!({"op": "nack", "tag": attempt["tag"], "reason": "why"}));
     // The move is not waited for.
-    while peek(&mut wire, "dead").is_empty() {}
+    eventually("the move", || (!peek(&mut wire, "dead").is_empty()).then_some(()));
     let dead = &peek(&mut wire, "dead")[0];
     assert_eq!(dead["attempt"], 0);
     let headers = &dead["headers"];
@@ -65,7 +61,7 @@ fn a_dead_letter_waits_for_a_queue_that_is_full_or_missing_also_over_a_kill() {
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "q", &json!({"dead_letter": "dead"}));
+    wire.declare("q", &json!({"dead_letter": "dead"}));
     publish(&mut wire, "q", 1);
     let message = take(&mut wire, "q");
     wire.ok(json!({"op": "nack", "tag": message["tag"], "dead_letter": true, "reason": "no"}));
@@ -79,15 +75,18 @@ fn a_dead_letter_waits_for_a_queue_that_is_full_or_missing_also_over_a_kill() {
     let mut wire = server.login();
     assert_eq!(waiting(&mut wire), 1);
     assert!(wire.ok(json!({"op": "pull", "queue": "q"}))["messages"][0].is_null());
-    declare(&mut wire, "dead", &json!({"max_messages": 1}));
-    while waiting(&mut wire) != 0 {}
+    wire.declare("dead", &json!({"max_messages": 1}));
+    eventually("the move", || (!peek(&mut wire, "dead").is_empty()).then_some(()));
+    assert_eq!(waiting(&mut wire), 0);
     assert_eq!(peek(&mut wire, "dead")[0]["headers"]["gmq-dead-detail"], "no");
     publish(&mut wire, "q", 2);
     let message = take(&mut wire, "q");
     wire.ok(json!({"op": "nack", "tag": message["tag"], "dead_letter": true}));
     assert_eq!(waiting(&mut wire), 1, "the other queue is full");
     wire.ok(json!({"op": "queue.purge", "queue": "dead"}));
-    while waiting(&mut wire) != 0 {}
+    // It has left its queue before it can be seen in the other one.
+    eventually("the move", || (!peek(&mut wire, "dead").is_empty()).then_some(()));
+    assert_eq!(waiting(&mut wire), 0);
     assert_eq!(bodies(&mut wire, "dead"), [2]);
 }
 
@@ -108,7 +107,7 @@ fn a_chain_of_dead_letter_queues_has_at_most_4() {
     let server = home.serve();
     let mut wire = server.login();
     for n in 1..=4 {
-        declare(&mut wire, &format!("d{n}"), &json!({"dead_letter": format!("d{}", n + 1)}));
+        wire.declare(&format!("d{n}"), &json!({"dead_letter": format!("d{}", n + 1)}));
     }
     let settings = json!({"dead_letter": "d1"});
     let refused = wire.refused(json!({"op": "queue.declare", "queue": "d0", "settings": settings}));
@@ -126,7 +125,7 @@ fn the_oldest_ready_messages_make_room_and_are_dead_letters_where_there_is_a_que
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "q", &json!({"max_messages": 2, "overflow": "drop_oldest"}));
+    wire.declare("q", &json!({"max_messages": 2, "overflow": "drop_oldest"}));
     (1..=3).for_each(|n| publish(&mut wire, "q", n));
     assert_eq!(bodies(&mut wire, "q"), [2, 3]);
     let held = take(&mut wire, "q");
@@ -141,7 +140,7 @@ fn the_oldest_ready_messages_make_room_and_are_dead_letters_where_there_is_a_que
     publish(&mut wire, "q", 8);
     let refused = wire.refused(json!({"op": "publish", "queue": "q", "body": 9}));
     assert_eq!(refused["code"], "queue_full", "there is no queue for what would go");
-    declare(&mut wire, "dead", &json!({}));
+    wire.declare("dead", &json!({}));
     publish(&mut wire, "q", 9);
     assert_eq!(bodies(&mut wire, "dead"), [4]);
 }
@@ -151,8 +150,8 @@ fn a_move_takes_ready_messages_without_the_story_of_their_death() {
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "a", &json!({"dead_letter": "dead"}));
-    declare(&mut wire, "dead", &json!({}));
+    wire.declare("a", &json!({"dead_letter": "dead"}));
+    wire.declare("dead", &json!({}));
     (1..=3).for_each(|n| publish(&mut wire, "a", n));
     for _ in 0..3 {
         let message = take(&mut wire, "a");
@@ -169,7 +168,7 @@ fn a_move_takes_ready_messages_without_the_story_of_their_death() {
     let mut wire = server.login();
     assert_eq!(bodies(&mut wire, "a"), [1, 2]);
     assert_eq!(bodies(&mut wire, "dead"), [3]);
-    declare(&mut wire, "full", &json!({"max_messages": 1, "overflow": "drop_oldest"}));
+    wire.declare("full", &json!({"max_messages": 1, "overflow": "drop_oldest"}));
     publish(&mut wire, "full", 0);
     let refused = wire.refused(json!({"op": "queue.move", "from": "a", "to": "full"}));
     assert_eq!(refused["code"], "queue_full");
@@ -180,8 +179,8 @@ fn a_topic_reaches_every_queue_that_is_bound_once_and_all_or_none() {
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "a", &json!({}));
-    declare(&mut wire, "b", &json!({"max_messages": 1}));
+    wire.declare("a", &json!({}));
+    wire.declare("b", &json!({"max_messages": 1}));
     for (pattern, queue) in [("x.#", "a"), ("x.*", "a"), ("*.y", "b")] {
         let bound = wire.ok(json!({"op": "topic.bind", "pattern": pattern, "queue": queue}));
         assert_eq!(bound["created"], true);
@@ -220,7 +219,7 @@ fn a_publish_makes_at_most_100_000_copies() {
     let server = home.serve();
     let mut wire = server.login();
     for n in 0..11 {
-        declare(&mut wire, &format!("q{n}"), &json!({"storage": "memory"}));
+        wire.declare(&format!("q{n}"), &json!({"storage": "memory"}));
         wire.ok(json!({"op": "topic.bind", "pattern": "t", "queue": format!("q{n}")}));
     }
     let messages = vec![json!({"body": 1}); 10_000];
@@ -233,8 +232,8 @@ fn a_level_that_one_of_the_queues_cannot_give_stores_nothing() {
     let home = Home::new();
     let server = home.serve();
     let mut wire = server.login();
-    declare(&mut wire, "disk", &json!({}));
-    declare(&mut wire, "memory", &json!({"storage": "memory"}));
+    wire.declare("disk", &json!({}));
+    wire.declare("memory", &json!({"storage": "memory"}));
     for queue in ["disk", "memory"] {
         wire.ok(json!({"op": "topic.bind", "pattern": "t", "queue": queue}));
     }
@@ -250,7 +249,7 @@ fn an_exclusive_queue_is_its_connections_alone_but_for_publishes_and_ends_with_i
     let home = Home::new();
     let server = home.serve();
     let (mut owner, mut other) = (server.login(), server.login());
-    declare(&mut owner, "mine", &json!({"exclusive": true}));
+    owner.declare("mine", &json!({"exclusive": true}));
     publish(&mut other, "mine", "an answer");
     for op in ["consume", "pull", "queue.peek", "queue.purge", "queue.delete", "queue.info"] {
         let refused = other.refused(json!({"op": op, "queue": "mine"}));
@@ -261,9 +260,10 @@ fn an_exclusive_queue_is_its_connections_alone_but_for_publishes_and_ends_with_i
     assert_eq!(other.ok(json!({"op": "queue.list"}))["queues"], json!([]));
     assert_eq!(take(&mut owner, "mine")["body"], "an answer");
     drop(owner);
-    while other.request(json!({"op": "queue.info", "queue": "mine"}))["error"]["code"]
-        != "no_such_queue"
-    {}
+    eventually("the queue's end", || {
+        let reply = other.request(json!({"op": "queue.info", "queue": "mine"}));
+        (reply["error"]["code"] == "no_such_queue").then_some(())
+    });
 }
 
 #[test]
@@ -273,8 +273,8 @@ fn topics_moves_dead_letters_and_the_doctor_need_their_grants() {
     home.add_user("worker", "a good password", &grants);
     let server = home.serve();
     let mut admin = server.login();
-    declare(&mut admin, "mine.q", &json!({}));
-    declare(&mut admin, "other", &json!({}));
+    admin.declare("mine.q", &json!({}));
+    admin.declare("other", &json!({}));
     let mut wire = server.login_as("worker", "a good password");
     for allowed in [
         json!({"op": "publish", "topic": "out.a", "body": 1}),
@@ -309,7 +309,7 @@ fn the_doctor_says_why_nothing_comes() {
         let findings = reply["findings"].as_array().unwrap();
         findings.iter().map(|finding| finding["code"].as_str().unwrap().to_owned()).collect()
     };
-    declare(&mut wire, "q", &json!({"max_messages": 4}));
+    wire.declare("q", &json!({"max_messages": 4}));
     assert_eq!(codes(&mut wire), ["empty", "no_consumer"]);
     wire.ok(json!({"op": "publish", "queue": "q", "body": 1, "delay_ms": 3_600_000}));
     assert_eq!(codes(&mut wire), ["head_delayed", "no_consumer"]);
