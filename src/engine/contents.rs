@@ -410,15 +410,14 @@ impl Contents {
     }
 
     /// Takes what the store gave for [`missing`](Self::missing), but for messages that are gone since
-    /// it was asked. Answers how many turned out not to exist.
+    /// it was asked: they say how far the store has read. Answers how many turned out not to exist.
     pub(super) fn loaded(
         &mut self,
         priority: Priority,
         asked: Missing,
-        mut messages: Vec<StoredMessage>,
+        messages: Vec<StoredMessage>,
         gone: &BTreeSet<Seq>,
     ) -> u64 {
-        messages.retain(|stored| !gone.contains(&stored.seq));
         for stored in &messages {
             self.groups.offer(stored.seq, &stored.message);
         }
@@ -426,7 +425,8 @@ impl Contents {
         let (in_hand, delayed, dead) = (&self.in_hand, &self.delayed, &self.dead);
         let known = |stored: &StoredMessage| {
             let seq = stored.seq;
-            !is_plain(&stored.message)
+            gone.contains(&seq)
+                || !is_plain(&stored.message)
                 || in_hand.contains_key(&seq)
                 || delayed.get(seq).is_some()
                 || dead.contains_key(&seq)

@@ -317,3 +317,29 @@ fn a_store_that_gives_another_message_than_the_dead_one_breaks_nothing() {
     bench.input(Input::Loaded { ticket: load.ticket, messages });
     assert_eq!(bench.tenant.usage().messages, 0, "what the store lost is not waited for");
 }
+
+#[test]
+fn what_is_gone_when_a_read_comes_says_how_far_the_store_has_read() {
+    let mut deep = Deep::new();
+    let mut messages: Vec<Message> = ten().into_iter().map(message).collect();
+    for brief in &mut messages[..2] {
+        brief.properties = Some(Properties { ttl_ms: Some(500), ..Properties::default() }.into());
+    }
+    let to = Destination::Queue { name: name("q"), may_create: true };
+    deep.send(A, Request::Publish { to, messages, batch: true, require: None });
+    let mut deep = deep.restart();
+    deep.send(B, consume("q", 10));
+    let load = deep.loads.remove(0);
+    let early: Vec<_> = deep.image.load(&load).into_iter().take(2).collect();
+    assert_eq!(early.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [Seq(1), Seq(2)]);
+
+    let expiring = deep.bench.pass(500);
+    deep.digest(expiring);
+    deep.load();
+    assert_eq!(deep.bench.counts("q"), (8, 0, 0), "both are dropped meanwhile");
+    let (ticket, messages) = (load.ticket, Some(early));
+    let effects = deep.bench.input(Input::Loaded { ticket, messages });
+    let mut all = texts(&deep.digest(effects));
+    all.extend(texts(&deep.load()));
+    assert_eq!(all, ["2", "3", "4", "5", "6", "7", "8", "9"]);
+}

@@ -1,7 +1,10 @@
 //! One simulated life of a server: clients publish, consume, ack and return; the disk loses power
 //! at any write, fails, or is full; the server starts again, and may be cut off while it does.
+//! In every second life messages have priorities, groups, keys, delays and ends, die, and come by
+//! topics.
 //! The oracle sees what clients see, and says when a promise is broken.
 
+mod clients;
 mod oracle;
 mod world;
 
@@ -16,6 +19,12 @@ pub struct Tally {
     pub acked: u64,
     /// Deliveries.
     pub delivered: u64,
+    /// Publishes that were called doubles.
+    pub doubles: u64,
+    /// Messages that a consumer refused for good.
+    pub rejected: u64,
+    /// Deliveries of dead letters.
+    pub dead: u64,
     /// Times the power was cut.
     pub power_cuts: u64,
     /// Times the process was killed.
@@ -33,6 +42,9 @@ impl std::ops::AddAssign for Tally {
         self.confirmed += other.confirmed;
         self.acked += other.acked;
         self.delivered += other.delivered;
+        self.doubles += other.doubles;
+        self.rejected += other.rejected;
+        self.dead += other.dead;
         self.power_cuts += other.power_cuts;
         self.kills += other.kills;
         self.cut_starts += other.cut_starts;

@@ -4,75 +4,55 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Tally;
-use super::oracle::{Held, Id, LEASE, Oracle, content, is_in_memory};
-use crate::engine::{
-    Config, Destination, Effect, Input, Load, Refusal, Reply, Request, Tags, Tenant, TenantLimits,
-    Window,
-};
+use super::clients::{Asked, PREFETCH, dead_letters, names};
+use super::oracle::{LEASE, Number, Oracle};
+use crate::engine::{Config, Effect, Input, Load, Request, Tags, Tenant, TenantLimits, Window};
 use crate::store::file::JournalOptions;
 use crate::store::file::disk::SimulatedDisk;
 use crate::store::file::stepped::{Stepped, Written};
 use crate::torture::random::Random;
-use crate::types::{
-    ConnectionId, Level, Message, Monotonic, Now, QueueName, RequestId, RequestToken,
-    SettingsPatch, Storage, Tag, TenantId, WallMs,
-};
+use crate::types::{ConnectionId, Level, Monotonic, Now, QueueName, RequestId, TenantId};
 
 const TENANT: TenantId = TenantId(7);
-const QUEUES: [&str; 4] = ["orders", "mail", "memory", "rare"];
 const CONNECTIONS: u64 = 3;
 const DRAIN_ROUNDS_MAX: u32 = 20_000;
-const PREFETCH: u32 = 4;
-
-/// What a request was, for when its answer comes.
-#[derive(Debug, Clone)]
-enum Asked {
-    Publish { ids: Vec<Id>, level: Level },
-    Ack { id: Id, held: Option<Held> },
-    Nack { id: Id, held: Option<Held>, until: Option<WallMs> },
-    Purge(Vec<Id>),
-    Delete { queue: QueueName, ids: Vec<Id>, held: Vec<(Id, Held)>, wish: u64 },
-    Declare { queue: QueueName, wish: u64 },
-    Consume,
-}
 
 /// What runs between two crashes.
-struct Server {
-    store: Stepped,
-    engine: Tenant,
+pub(super) struct Server {
+    pub(super) store: Stepped,
+    pub(super) engine: Tenant,
     /// Reads that are under way.
-    loads: Vec<Load>,
-    asked: BTreeMap<u64, Asked>,
+    pub(super) loads: Vec<Load>,
+    pub(super) asked: BTreeMap<u64, Asked>,
     /// Connections that have subscribed, and to what.
-    subscribed: Vec<(ConnectionId, QueueName)>,
-    latched: bool,
+    pub(super) subscribed: Vec<(ConnectionId, QueueName)>,
+    pub(super) latched: bool,
 }
 
 /// See the module.
 pub(super) struct World {
-    random: Random,
-    disk: SimulatedDisk,
-    level: Level,
-    file_bytes: u32,
-    now: Now,
-    oracle: Oracle,
-    next_id: Id,
-    next_request: u64,
-    next_connection: u64,
-    connections: Vec<ConnectionId>,
-    tally: Tally,
+    pub(super) random: Random,
+    pub(super) disk: SimulatedDisk,
+    pub(super) level: Level,
+    pub(super) file_bytes: u32,
+    pub(super) now: Now,
+    pub(super) oracle: Oracle,
+    /// Whether messages have priorities, groups, delays and the like in this life.
+    pub(super) features: bool,
+    pub(super) next_number: Number,
+    pub(super) next_request: u64,
+    pub(super) next_connection: u64,
+    pub(super) connections: Vec<ConnectionId>,
+    pub(super) tally: Tally,
     /// Whether a fault of the disk was asked for in this run.
-    faulty: bool,
+    pub(super) faulty: bool,
 }
 
-type Outcome<T = ()> = Result<T, String>;
-
-fn names() -> Vec<QueueName> {
-    QUEUES.iter().filter_map(|name| QueueName::new(name).ok()).collect()
-}
+pub(super) type Outcome<T = ()> = Result<T, String>;
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        let features = seed.is_multiple_of(2);
         let mut random = Random::new(seed);
         let level = if random.one_in(5) { Level::Os } else { Level::Disk };
         let file_bytes = [8, 16, 64][random.below(3) as usize] * 1024;
@@ -84,8 +64,9 @@ impl World {
             level,
             file_bytes,
             now,
-            oracle: Oracle::new(level),
-            next_id: 0,
+            oracle: Oracle::new(level, features),
+            features,
+            next_number: 0,
             next_request: 0,
             next_connection: 0,
             connections: Vec::new(),
@@ -114,8 +95,8 @@ impl World {
             self.crash(server);
         }
         self.drain()?;
-        let Oracle { confirmed, acked, delivered, .. } = self.oracle;
-        Ok(Tally { confirmed, acked, delivered, ..self.tally })
+        let Oracle { confirmed, acked, delivered, dead, .. } = self.oracle;
+        Ok(Tally { confirmed, acked, delivered, dead, ..self.tally })
     }
 
     /// The end of a run, one way or another.
@@ -192,27 +173,16 @@ impl World {
                 self.declare(&mut server, &queue)?;
             }
         }
+        if self.features {
+            self.declare(&mut server, &dead_letters())?;
+        }
         Ok(server)
     }
 
-    fn connect(&mut self) {
-        self.next_connection += 1;
-        self.connections.push(ConnectionId(self.next_connection));
-    }
-
-    fn connection(&mut self) -> ConnectionId {
-        *self.random.pick(&self.connections).unwrap_or(&ConnectionId(1))
-    }
-
-    fn queue(&mut self) -> QueueName {
-        let names = names();
-        let last = names.len() as u64;
-        // The rare one is used rarely, so that its messages outlive many files.
-        let at = if self.random.one_in(8) { last - 1 } else { self.random.below(last - 1) };
-        names[at as usize].clone()
-    }
-
     fn step(&mut self, server: &mut Server) -> Outcome {
+        if self.features && self.random.one_in(30) {
+            return self.bind(server);
+        }
         match self.random.below(100) {
             0..30 => self.publish(server),
             30..52 => self.ack(server),
@@ -231,102 +201,6 @@ impl World {
             98 => self.fail_something(),
             _ => self.fill_up(server),
         }
-    }
-
-    fn publish(&mut self, server: &mut Server) -> Outcome {
-        let queue = self.queue();
-        let batch = if self.random.one_in(6) { 1 + self.random.below(4) } else { 1 };
-        let mut messages = Vec::new();
-        let mut ids = Vec::new();
-        for _ in 0..batch {
-            self.next_id += 1;
-            let padding = if self.random.one_in(10) { 1_500 } else { self.random.below(120) };
-            let content = content(self.next_id, padding as usize);
-            messages.push(Message { content, properties: None, priority: None, published_at: 0 });
-            ids.push(self.next_id);
-            self.oracle.publishing(self.next_id, &queue);
-        }
-        let disk = !is_in_memory(&queue) && self.random.one_in(4);
-        let require = disk.then_some(Level::Disk);
-        let level = match require {
-            Some(level) => level,
-            None if is_in_memory(&queue) => Level::Memory,
-            None => self.level,
-        };
-        let to = Destination::Queue { name: queue, may_create: false };
-        let request = Request::Publish { to, messages, batch: batch > 1, require };
-        self.ask(server, request, Asked::Publish { ids, level })
-    }
-
-    fn ack(&mut self, server: &mut Server) -> Outcome {
-        let Some((connection, id, tag)) = self.some_in_hand() else { return Ok(()) };
-        self.oracle.acking(id);
-        let held = self.oracle.let_go(id);
-        let request = Request::Ack(Tags::List(vec![tag]));
-        self.ask_as(server, connection, request, Asked::Ack { id, held })
-    }
-
-    fn nack(&mut self, server: &mut Server) -> Outcome {
-        let Some((connection, id, tag)) = self.some_in_hand() else { return Ok(()) };
-        let held = self.oracle.let_go(id);
-        let delay_ms = if self.random.one_in(2) { self.random.below(60_000) } else { 0 };
-        let until = (delay_ms > 0).then(|| self.now.wall_ms + delay_ms);
-        let request = Request::Nack {
-            tags: Tags::List(vec![tag]),
-            delay_ms,
-            dead_letter: false,
-            reason: "".into(),
-        };
-        self.ask_as(server, connection, request, Asked::Nack { id, held, until })
-    }
-
-    fn some_in_hand(&mut self) -> Option<(ConnectionId, Id, Tag)> {
-        let connection = self.connection();
-        let theirs = self.oracle.in_hand_of(connection);
-        let (id, tag) = self.random.pick(&theirs).copied()?;
-        Some((connection, id, tag))
-    }
-
-    fn consume(&mut self, server: &mut Server) -> Outcome {
-        let (connection, queue) = (self.connection(), self.queue());
-        if server.subscribed.contains(&(connection, queue.clone())) {
-            return Ok(());
-        }
-        server.subscribed.push((connection, queue.clone()));
-        let request = Request::Consume { queue, prefetch: PREFETCH, auto_ack: false };
-        self.ask_as(server, connection, request, Asked::Consume)
-    }
-
-    fn clear(&mut self, server: &mut Server) -> Outcome {
-        let (queue, purge) = (self.queue(), self.random.one_in(2));
-        let ids = self.oracle.clearing(&queue, purge);
-        if purge {
-            return self.ask(server, Request::Purge { queue }, Asked::Purge(ids));
-        }
-        server.subscribed.retain(|(_, of)| *of != queue);
-        let held = self.oracle.take_from_hands(&ids);
-        let wish = self.oracle.deleting(&queue);
-        let asked = Asked::Delete { queue: queue.clone(), ids, held, wish };
-        self.ask(server, Request::Delete { queue, if_empty: false }, asked)
-    }
-
-    fn declare(&mut self, server: &mut Server, queue: &QueueName) -> Outcome {
-        let wish = self.oracle.declaring(queue);
-        let storage = is_in_memory(queue).then_some(Storage::Memory);
-        let ack_timeout_ms = Some(LEASE.as_millis() as u64);
-        let settings = SettingsPatch { storage, ack_timeout_ms, ..SettingsPatch::default() };
-        let request = Request::Declare { queue: queue.clone(), settings, update: false };
-        self.ask(server, request, Asked::Declare { queue: queue.clone(), wish })
-    }
-
-    fn disconnect(&mut self, server: &mut Server) -> Outcome {
-        let connection = self.connection();
-        self.connections.retain(|there| *there != connection);
-        server.subscribed.retain(|(of, _)| *of != connection);
-        self.oracle.disconnected(connection);
-        self.connect();
-        let sent_up_to = Tag(self.random.below(1 << 20));
-        self.input(server, Input::Disconnected { connection, sent_up_to })
     }
 
     fn pass_time(&mut self, server: &mut Server) -> Outcome {
@@ -423,27 +297,8 @@ impl World {
         self.input(server, Input::Loaded { ticket, messages })
     }
 
-    fn ask(&mut self, server: &mut Server, request: Request, asked: Asked) -> Outcome {
-        let connection = self.connection();
-        self.ask_as(server, connection, request, asked)
-    }
-
-    fn ask_as(
-        &mut self,
-        server: &mut Server,
-        connection: ConnectionId,
-        request: Request,
-        asked: Asked,
-    ) -> Outcome {
-        self.next_request += 1;
-        let number = self.next_request;
-        server.asked.insert(number, asked);
-        let token = RequestToken { id: Some(RequestId::Number(number)), op: "", frame_bytes: 0 };
-        self.input(server, Input::Request { connection, token, request })
-    }
-
-    fn input(&mut self, server: &mut Server, input: Input) -> Outcome {
-        let mut effects = Vec::new();
+    pub(super) fn input(&mut self, server: &mut Server, input: Input) -> Outcome {
+        let (mut effects, mut sent) = (Vec::new(), Vec::new());
         // What was under way when the store failed is neither done nor undone.
         let at_once = !matches!(input, Input::StoreFailed);
         server.engine.handle(self.now, input, &mut effects);
@@ -462,55 +317,19 @@ impl World {
                 }
                 Effect::Deliver { connection, delivery, .. } => {
                     self.oracle.delivered(connection, &delivery, self.now)?;
-                    let bytes = delivery.wire_bytes();
-                    server.engine.handle(
-                        self.now,
-                        Input::Sent { connection, bytes },
-                        &mut Vec::new(),
-                    );
+                    sent.push(Input::Sent { connection, bytes: delivery.wire_bytes() });
                 }
                 Effect::Cancelled { .. } => {}
             }
         }
-        Ok(())
-    }
-
-    fn answered(&mut self, asked: Asked, result: Result<Reply, Refusal>, at_once: bool) -> Outcome {
-        let open = matches!(result, Err(Refusal::StorageUnavailable));
-        match (asked, result) {
-            (Asked::Publish { ids, level }, Ok(Reply::Published { seqs, .. })) => {
-                for (id, seq) in ids.into_iter().zip(seqs) {
-                    self.oracle.published(id, seq, level)?;
-                }
-            }
-            (Asked::Publish { ids, .. }, Err(_)) => {
-                ids.into_iter().for_each(|id| self.oracle.refused(id, open));
-            }
-            (Asked::Ack { id, .. }, Ok(_)) => self.oracle.acked(id),
-            (Asked::Nack { id, until: Some(until), .. }, Ok(_)) => self.oracle.delayed(id, until),
-            (Asked::Ack { id, held } | Asked::Nack { id, held, .. }, Err(_)) if open && at_once => {
-                self.oracle.kept(held.map(|held| (id, held)));
-            }
-            (Asked::Delete { held, .. }, Err(_)) if open && at_once => self.oracle.kept(held),
-            (Asked::Purge(ids), Ok(_)) => self.oracle.cleared(&ids),
-            (Asked::Delete { queue, ids, wish, .. }, Ok(_)) => {
-                self.oracle.cleared(&ids);
-                self.oracle.is_there(&queue, wish, false);
-            }
-            (Asked::Delete { queue, wish, .. }, Err(Refusal::NoSuchQueue)) => {
-                self.oracle.is_there(&queue, wish, false);
-            }
-            (Asked::Declare { queue, wish }, Ok(_)) => self.oracle.is_there(&queue, wish, true),
-            _ => {}
-        }
-        Ok(())
+        sent.into_iter().try_for_each(|sent| self.input(server, sent))
     }
 
     /// Everything that is there is consumed and acked.
     fn drain(&mut self) -> Outcome {
         let mut server = self.start()?;
         self.let_pass(Duration::from_secs(120));
-        for queue in names() {
+        for queue in names().into_iter().chain(self.features.then(dead_letters)) {
             let connection = self.connection();
             let request =
                 Request::Consume { queue: queue.clone(), prefetch: PREFETCH, auto_ack: false };
@@ -531,8 +350,8 @@ impl World {
             }
             for connection in self.connections.clone() {
                 for (id, tag) in self.oracle.in_hand_of(connection) {
-                    self.oracle.acking(id);
-                    let held = self.oracle.let_go(id);
+                    self.oracle.acking(&id);
+                    let held = self.oracle.let_go(&id);
                     let request = Request::Ack(Tags::List(vec![tag]));
                     self.ask_as(&mut server, connection, request, Asked::Ack { id, held })?;
                 }
@@ -543,6 +362,6 @@ impl World {
             let busy = server.store.has_gathered() || self.oracle.delivered > before;
             quiet = if busy { 0 } else { quiet + 1 };
         }
-        self.oracle.drained()
+        self.oracle.drained(self.now)
     }
 }
