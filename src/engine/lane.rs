@@ -145,7 +145,7 @@ impl Lane {
     pub(super) fn head(&self, visible_to: Seq) -> Head {
         let (loaded, missing) = (self.first_loaded(), self.first_missing());
         match (loaded, missing) {
-            (Some(loaded), missing) if missing.is_none_or(|missing| loaded < missing) => {
+            (Some(loaded), missing) if missing.is_none_or(|missing| loaded <= missing) => {
                 if loaded <= visible_to { Head::Ready } else { Head::Empty }
             }
             (_, Some(missing)) if missing <= visible_to => Head::Unloaded,
@@ -241,7 +241,7 @@ impl Lane {
         let loaded = [fresh, returned].into_iter().flatten().min_by_key(|entry| entry.seq);
         let missing = [unloaded, paged].into_iter().flatten().min();
         match (loaded, missing) {
-            (Some(entry), missing) if missing.is_none_or(|missing| entry.seq < missing) => {
+            (Some(entry), missing) if missing.is_none_or(|missing| entry.seq <= missing) => {
                 Some((entry.seq, Some(entry)))
             }
             (_, missing) => missing.map(|missing| (missing, None)),
@@ -352,5 +352,22 @@ impl Lane {
         let known = self.returned.keys().chain(self.unloaded.keys()).chain(&fresh);
         let different: std::collections::BTreeSet<_> = known.clone().collect();
         assert_eq!(known.count(), different.len(), "no message is known twice");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Content, Message};
+
+    #[test]
+    fn what_is_known_where_the_paged_range_begins_can_be_had() {
+        let mut lane = Lane::new(Window { messages: 4, bytes: 1 << 20 });
+        lane.recover(Seq(7), 1);
+        let content = Content::Payload([].into());
+        let message = Message { content, properties: None, priority: None, published_at: 0 };
+        lane.keep_or_leave(Entry { seq: Seq(1), attempt: 0, message: message.into() });
+        assert_eq!(lane.head(Seq(7)), Head::Ready);
+        assert!(lane.next_from(Seq(1)).is_some_and(|(_, entry)| entry.is_some()));
     }
 }

@@ -302,6 +302,7 @@ impl World {
         // What was under way when the store failed is neither done nor undone.
         let at_once = !matches!(input, Input::StoreFailed);
         server.engine.handle(self.now, input, &mut effects);
+        server.engine.check_invariants();
         for effect in effects {
             match effect {
                 Effect::Append(batch) => server.store.append(TENANT, &batch),
