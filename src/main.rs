@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// A message takes and gives several small pieces of memory, in different threads: the system's
+/// allocator took a quarter of the server's time, and kept what was free (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     gmq::cli::run()
 }

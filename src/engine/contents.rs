@@ -8,6 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::chunk_set::ChunkSet;
 use super::groups::{GroupId, Groups, Waiting};
 use super::lane::{Entry, Head, Lane, Missing};
 use super::seq_map::SeqMap;
@@ -94,9 +95,9 @@ pub(super) struct Contents {
     /// Contents of delayed messages that are not in the store.
     kept: BTreeMap<Seq, SharedMessage>,
     pub(super) groups: Groups,
-    marks: BTreeMap<Seq, Mark>,
+    marks: SeqMap<Mark>,
     /// When delayed messages become ready, and when TTLs end.
-    alarms: BTreeSet<(WallMs, Seq)>,
+    alarms: ChunkSet<(WallMs, Seq)>,
     /// Messages whose TTL ended before they were visible.
     postponed: Vec<Seq>,
     pub(super) in_hand: BTreeMap<Seq, Held>,
@@ -118,8 +119,8 @@ impl Contents {
             delayed: SeqMap::default(),
             kept: BTreeMap::new(),
             groups: Groups::new(window),
-            marks: BTreeMap::new(),
-            alarms: BTreeSet::new(),
+            marks: SeqMap::default(),
+            alarms: ChunkSet::default(),
             postponed: Vec::new(),
             in_hand: BTreeMap::new(),
             dead: BTreeMap::new(),
@@ -251,7 +252,7 @@ impl Contents {
         }
         let marks = &self.marks;
         for seq in self.postponed.extract_if(.., |postponed| *postponed <= seq) {
-            if let Some(at) = marks.get(&seq).and_then(|mark| mark.expires_at(self.ttl)) {
+            if let Some(at) = marks.get(seq).and_then(|mark| mark.expires_at(self.ttl)) {
                 self.alarms.insert((at, seq));
             }
         }
@@ -290,7 +291,7 @@ impl Contents {
         let Entry { seq, attempt, message } = entry;
         let priority = message.priority();
         if not_before > now {
-            if self.ttl.is_some() && !self.marks.contains_key(&seq) {
+            if self.ttl.is_some() && self.marks.get(seq).is_none() {
                 self.mark(seq, Some(traits(&message)));
             }
             let loose = Loose { attempt, message: Some(message) };
@@ -318,21 +319,21 @@ impl Contents {
     /// Forgets the time at which a delay ends, unless a TTL ends then.
     fn unset(&mut self, at: WallMs, seq: Seq) {
         if self.expires_at(seq) != Some(at) {
-            self.alarms.remove(&(at, seq));
+            self.alarms.remove((at, seq));
         }
     }
 
     /// The message is in the queue no more, or dead: the next one of its group has its turn.
     /// Answers whether there was something to do.
     pub(super) fn done(&mut self, seq: Seq, now: WallMs) -> bool {
-        if self.marks.is_empty() {
+        if self.marks.len() == 0 {
             return false;
         }
-        let Some(mark) = self.marks.remove(&seq) else { return false };
+        let Some(mark) = self.marks.remove(seq) else { return false };
         if let Some(at) = mark.expires_at(self.ttl)
             && self.delayed.get(seq).is_none_or(|delayed| delayed.until != at)
         {
-            self.alarms.remove(&(at, seq));
+            self.alarms.remove((at, seq));
         }
         if let Some((next, waiting)) = mark.group.and_then(|id| self.groups.leave(id, seq)) {
             let Waiting { attempt, priority, not_before, message, .. } = waiting;
@@ -352,35 +353,35 @@ impl Contents {
     /// that was delayed before there was a TTL, when it becomes ready.
     pub(super) fn set_ttl(&mut self, ttl: Option<u64>) {
         let before = std::mem::replace(&mut self.ttl, ttl);
-        for (seq, mark) in &self.marks {
-            let delayed = self.delayed.get(*seq).map(|delayed| delayed.until);
+        for (seq, mark) in self.marks.iter() {
+            let delayed = self.delayed.get(seq).map(|delayed| delayed.until);
             if let Some(at) = mark.expires_at(before).filter(|at| delayed != Some(*at)) {
-                self.alarms.remove(&(at, *seq));
+                self.alarms.remove((at, seq));
             }
             if let Some(at) = mark.expires_at(ttl) {
-                self.alarms.insert((at, *seq));
+                self.alarms.insert((at, seq));
             }
         }
     }
 
     /// When the message expires, if it has a mark.
     fn expires_at(&self, seq: Seq) -> Option<WallMs> {
-        self.marks.get(&seq).and_then(|mark| mark.expires_at(self.ttl))
+        self.marks.get(seq).and_then(|mark| mark.expires_at(self.ttl))
     }
 
     /// When something is due next.
     pub(super) fn next_alarm(&self) -> Option<WallMs> {
-        self.alarms.first().map(|(at, _)| *at)
+        self.alarms.first().map(|(at, _)| at)
     }
 
     /// Makes ready what has waited long enough, and answers the next message whose TTL has ended;
     /// `None`: nothing more is due. Each call of `step` counts.
     pub(super) fn ring(&mut self, now: WallMs, mut step: impl FnMut() -> bool) -> Option<Seq> {
-        while let Some((at, seq)) = self.alarms.first().copied() {
+        while let Some((at, seq)) = self.alarms.first() {
             if at > now || !step() {
                 return None;
             }
-            self.alarms.remove(&(at, seq));
+            self.alarms.remove((at, seq));
             if self.expires_at(seq).is_some_and(|end| end <= now) {
                 if seq > self.visible_to {
                     self.postponed.push(seq);
@@ -442,9 +443,9 @@ impl Contents {
         let delayed = self.delayed.next_from(from).map(|(seq, delayed)| {
             (seq, self.kept.get(&seq).map(|message| (delayed.attempt, message)))
         });
-        let waiting = self.groups.waiting().range(from..).next();
+        let waiting = self.groups.waiting().next_from(from);
         let waiting =
-            waiting.map(|(seq, w)| (*seq, w.message.as_ref().map(|message| (w.attempt, message))));
+            waiting.map(|(seq, w)| (seq, w.message.as_ref().map(|message| (w.attempt, message))));
         let dead = self.dead.range(from..).next();
         let dead =
             dead.map(|(seq, d)| (*seq, d.message.as_ref().map(|message| (d.attempt, message))));
@@ -465,7 +466,7 @@ impl Contents {
         if let Some(delayed) = self.delayed.get(seq) {
             return Some(Some(delayed.attempt));
         }
-        if let Some(waiting) = self.groups.waiting().get(&seq) {
+        if let Some(waiting) = self.groups.waiting().get(seq) {
             return Some(Some(waiting.attempt));
         }
         if let Some(dead) = self.dead.get(&seq) {
@@ -477,8 +478,12 @@ impl Contents {
 
     /// Drops everything but what is in hand.
     pub(super) fn purge(&mut self, now: WallMs) {
-        let gone: Vec<Seq> =
-            self.marks.keys().filter(|seq| !self.in_hand.contains_key(seq)).copied().collect();
+        let gone: Vec<Seq> = self
+            .marks
+            .iter()
+            .map(|(seq, _)| seq)
+            .filter(|seq| !self.in_hand.contains_key(seq))
+            .collect();
         for seq in gone {
             self.groups.take(seq);
             self.done(seq, now);
@@ -490,7 +495,7 @@ impl Contents {
         self.postponed.clear();
         self.dead.clear();
         let in_hand = &self.in_hand;
-        self.alarms.retain(|(_, seq)| in_hand.contains_key(seq));
+        self.alarms.retain(|(_, seq)| in_hand.contains_key(&seq));
     }
 
     /// The first delayed message's time; for `queue.doctor`.
@@ -514,19 +519,19 @@ impl Contents {
         for (seq, delayed) in self.delayed.iter() {
             // One that expired before it was visible is looked at once it is.
             let times = [Some(delayed.until), self.expires_at(seq)];
-            let armed = times.iter().flatten().any(|at| self.alarms.contains(&(*at, seq)));
+            let armed = times.iter().flatten().any(|at| self.alarms.contains((*at, seq)));
             assert!(armed || self.postponed.contains(&seq), "a delay has its alarm");
             assert!(self.stored || self.kept.contains_key(&seq), "content is somewhere");
         }
-        for (seq, mark) in &self.marks {
-            assert!(!self.dead.contains_key(seq), "the dead have no marks");
+        for (seq, mark) in self.marks.iter() {
+            assert!(!self.dead.contains_key(&seq), "the dead have no marks");
             if let Some(group) = mark.group {
-                let waits = self.groups.waiting().contains_key(seq);
-                let is_first = self.groups.first_of(group) == Some(*seq);
+                let waits = self.groups.waiting().get(seq).is_some();
+                let is_first = self.groups.first_of(group) == Some(seq);
                 assert!(waits != is_first, "one of a group is first, the others wait");
             }
         }
-        let grouped = self.marks.values().filter(|mark| mark.group.is_some()).count();
+        let grouped = self.marks.iter().filter(|(_, mark)| mark.group.is_some()).count();
         assert_eq!(grouped, self.groups.members(), "each member has its mark");
     }
 }

@@ -96,7 +96,7 @@ impl Tenant {
     fn find_groups(&self, queue: &Queue, findings: &mut Vec<Finding>) {
         let contents = &queue.contents;
         let mut blocked: BTreeMap<_, u64> = BTreeMap::new();
-        for waiting in contents.groups.waiting().values() {
+        for (_, waiting) in contents.groups.waiting().iter() {
             *blocked.entry(waiting.group).or_default() += 1;
         }
         for (group, count) in blocked.into_iter().take(TOLD_MAX) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Window;
 use super::number_map::NumberMap;
+use super::seq_map::SeqMap;
 use crate::types::{Priority, Seq, SharedMessage, WallMs};
 
 /// A group within its queue.
@@ -36,7 +37,7 @@ pub(super) struct Groups {
     names: BTreeMap<Box<str>, GroupId>,
     groups: NumberMap<GroupId, Group>,
     last: GroupId,
-    waiting: BTreeMap<Seq, Waiting>,
+    waiting: SeqMap<Waiting>,
     /// Those of `waiting` whose content is in memory, and its bytes.
     loaded: usize,
     loaded_bytes: u64,
@@ -50,7 +51,7 @@ impl Groups {
             names: BTreeMap::new(),
             groups: NumberMap::default(),
             last: GroupId(0),
-            waiting: BTreeMap::new(),
+            waiting: SeqMap::default(),
             loaded: 0,
             loaded_bytes: 0,
         }
@@ -105,7 +106,7 @@ impl Groups {
 
     /// Takes a message out of the waiting; it stays a member of its group.
     pub(super) fn take(&mut self, seq: Seq) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&seq)?;
+        let waiting = self.waiting.remove(seq)?;
         if let Some(message) = &waiting.message {
             self.loaded -= 1;
             self.loaded_bytes -= message.size();
@@ -116,7 +117,7 @@ impl Groups {
     /// Keeps the content of a message that waits, if there is room for it.
     pub(super) fn offer(&mut self, seq: Seq, message: &SharedMessage) {
         let has_room = self.has_room(message.size());
-        let Some(waiting) = self.waiting.get_mut(&seq) else { return };
+        let Some(waiting) = self.waiting.get_mut(seq) else { return };
         if waiting.message.is_none() && has_room {
             self.loaded += 1;
             self.loaded_bytes += message.size();
@@ -125,7 +126,7 @@ impl Groups {
     }
 
     /// The messages that wait.
-    pub(super) fn waiting(&self) -> &BTreeMap<Seq, Waiting> {
+    pub(super) fn waiting(&self) -> &SeqMap<Waiting> {
         &self.waiting
     }
 

@@ -16,6 +16,7 @@
 //! `groups`, a `seq_map` of delayed ones) and its `keys`; the `trie` of bindings; `connection`,
 //! `timer`, `reservation` (numbers that never repeat) and `waiting` (what is told later).
 
+mod chunk_set;
 mod connection;
 mod consume;
 mod contents;

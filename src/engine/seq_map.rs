@@ -60,6 +60,13 @@ impl<T> SeqMap<T> {
         Some(&chunk[at].1)
     }
 
+    /// The entry of that number, to be changed.
+    pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut T> {
+        let chunk = self.chunks.get_mut(&(seq.0 / CHUNK))?;
+        let at = chunk.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
+        Some(&mut chunk[at].1)
+    }
+
     /// The first entry at or after `from`.
     pub(super) fn next_from(&self, from: Seq) -> Option<(Seq, &T)> {
         let chunks = self.chunks.range(from.0 / CHUNK..);

@@ -359,7 +359,7 @@ impl Oracle {
                 known.gone_level = Level::Replicated;
             }
             if known.gone == Told::Yes && known.gone_level < outlives {
-                known.gone = Told::Maybe;
+                (known.gone, known.acked) = (Told::Maybe, false);
             }
             if self.level < outlives {
                 known.not_before = 0;

@@ -1,0 +1,133 @@
+//! An ordered set that takes little more memory than its members: they stand in chunks of
+//! neighbours, and what is added in order fills its chunks. Called by a queue's contents, for the
+//! times of what may be there in millions.
+
+use std::collections::BTreeMap;
+
+/// Most members of one chunk.
+const CHUNK: usize = 128;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct ChunkSet<T> {
+    /// By a bound below all members of the chunk; none is empty, and each is ascending.
+    chunks: BTreeMap<T, Vec<T>>,
+}
+
+impl<T> Default for ChunkSet<T> {
+    fn default() -> Self {
+        Self { chunks: BTreeMap::new() }
+    }
+}
+
+impl<T: Ord + Copy> ChunkSet<T> {
+    /// Adds a member, if it is not there.
+    pub(super) fn insert(&mut self, member: T) {
+        let Some((_, chunk)) = self.chunks.range_mut(..=member).next_back() else {
+            return self.insert_first(member);
+        };
+        let Err(at) = chunk.binary_search(&member) else { return };
+        if chunk.len() < CHUNK {
+            return chunk.insert(at, member);
+        }
+        // What comes in order leaves full chunks behind.
+        let mut rest = chunk.split_off(if at == CHUNK { CHUNK } else { CHUNK / 2 });
+        if at > chunk.len() || rest.is_empty() {
+            rest.insert(at - chunk.len(), member);
+        } else {
+            chunk.insert(at, member);
+        }
+        if let Some(first) = rest.first() {
+            self.chunks.insert(*first, rest);
+        }
+    }
+
+    /// A member before all chunks goes into the first one, if that has room.
+    fn insert_first(&mut self, member: T) {
+        let chunk = match self.chunks.first_entry() {
+            Some(first) if first.get().len() < CHUNK => {
+                let mut chunk = first.remove();
+                chunk.insert(0, member);
+                chunk
+            }
+            _ => vec![member],
+        };
+        self.chunks.insert(member, chunk);
+    }
+
+    /// Takes a member out, if it is there.
+    pub(super) fn remove(&mut self, member: T) {
+        let Some((bound, chunk)) = self.chunks.range_mut(..=member).next_back() else { return };
+        let Ok(at) = chunk.binary_search(&member) else { return };
+        chunk.remove(at);
+        if chunk.is_empty() {
+            let bound = *bound;
+            self.chunks.remove(&bound);
+        }
+    }
+
+    /// The first member.
+    pub(super) fn first(&self) -> Option<T> {
+        self.chunks.first_key_value().and_then(|(_, chunk)| chunk.first().copied())
+    }
+
+    /// Whether it is a member.
+    pub(super) fn contains(&self, member: T) -> bool {
+        let chunk = self.chunks.range(..=member).next_back();
+        chunk.is_some_and(|(_, chunk)| chunk.binary_search(&member).is_ok())
+    }
+
+    /// Keeps those that `stays` says.
+    pub(super) fn retain(&mut self, mut stays: impl FnMut(T) -> bool) {
+        self.chunks.retain(|_, chunk| {
+            chunk.retain(|member| stays(*member));
+            !chunk.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_tree(ops in prop::collection::vec((0u64..3_000, 0u8..4), 0..4_000)) {
+            let (mut set, mut tree) = (ChunkSet::default(), BTreeSet::new());
+            for (number, op) in ops {
+                match op {
+                    0 => {
+                        set.remove(number);
+                        tree.remove(&number);
+                    }
+                    // Mostly in order, as time goes.
+                    1 => {
+                        let next = tree.last().map_or(0, |last| last + 1);
+                        set.insert(next);
+                        tree.insert(next);
+                    }
+                    _ => {
+                        set.insert(number);
+                        tree.insert(number);
+                    }
+                }
+                prop_assert_eq!(set.first(), tree.first().copied());
+                prop_assert_eq!(set.contains(number), tree.contains(&number));
+            }
+            set.retain(|member| member % 3 > 0);
+            tree.retain(|member| member % 3 > 0);
+            prop_assert!(set.chunks.values().flatten().eq(&tree));
+        }
+    }
+
+    #[test]
+    fn what_comes_in_order_fills_its_chunks() {
+        let mut set = ChunkSet::default();
+        (0..10 * CHUNK).for_each(|member| set.insert(member));
+        assert_eq!(set.chunks.len(), 10);
+    }
+}
