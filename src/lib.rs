@@ -25,6 +25,8 @@ pub mod command;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod engine;
+#[cfg(feature = "server")]
+pub mod mysql;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;

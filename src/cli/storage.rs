@@ -25,6 +25,7 @@ pub(super) fn folder(data_dir: &Path) -> PathBuf {
 pub(super) fn open(config: &Config) -> Outcome<Arc<dyn Store>> {
     match config.store {
         StoreKind::Memory => Ok(Arc::new(MemoryStore)),
+        StoreKind::Mysql => Err(Failure::new("this version does not have store = \"mysql\" yet")),
         StoreKind::File => {
             let store = open_files(&folder(&config.data_dir), options(config))?;
             for damage in store.damage() {

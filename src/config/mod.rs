@@ -22,10 +22,12 @@ mod tests;
 
 pub use layers::{Layers, Overrides};
 pub use problem::{Problem, Problems, Source};
-pub use settings::{Argon2, Auth, Config, Limits, Log, Tls};
+pub use settings::{Argon2, Auth, Cluster, Config, Database, Limits, Log, Tls};
 pub use template::{example, initial};
-pub use value::Workers;
-pub use word::{AccountsKind, ClientAuth, Durability, LogFormat, LogLevel, MinVersion, StoreKind};
+pub use value::{DatabaseUrl, Workers};
+pub use word::{
+    AccountsKind, Answer, ClientAuth, Durability, LogFormat, LogLevel, MinVersion, StoreKind,
+};
 
 use rules::RULES;
 use settings::settings;
@@ -74,6 +76,10 @@ impl Config {
     fn relative_to(mut self, base: &Path) -> Self {
         let Tls { certificate, key, client_ca, .. } = &mut self.tls;
         for path in [&mut self.data_dir, certificate, key, client_ca] {
+            *path = base.join(&*path);
+        }
+        for path in [&mut self.database.password_file, &mut self.database.ca].into_iter().flatten()
+        {
             *path = base.join(&*path);
         }
         self

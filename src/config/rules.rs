@@ -5,6 +5,7 @@ use bytesize::ByteSize;
 
 use super::settings::{Argon2, Config};
 use super::value::Value;
+use super::word::{AccountsKind, StoreKind};
 
 /// What a frame holds besides its content: field names, headers, the escapes of names.
 const FRAME_OVERHEAD_BYTES: u64 = 64 * 1024;
@@ -23,7 +24,7 @@ pub(super) struct Rule {
 }
 
 /// All rules.
-pub(super) const RULES: [Rule; 3] = [
+pub(super) const RULES: [Rule; 4] = [
     Rule {
         keys: &["limits.max_frame_bytes", "limits.max_message_bytes"],
         broken: frame_holds_message,
@@ -36,6 +37,7 @@ pub(super) const RULES: [Rule; 3] = [
         keys: &["auth.argon2.memory_kib", "auth.argon2.iterations"],
         broken: password_costs_enough,
     },
+    Rule { keys: &["database.url", "store", "accounts"], broken: database_is_named },
 ];
 
 fn frame_holds_message(config: &Config) -> Option<String> {
@@ -59,6 +61,15 @@ fn outbox_holds_frame(config: &Config) -> Option<String> {
              limits.max_outbox_bytes = {} or more",
             frame.to_toml()
         )
+    })
+}
+
+fn database_is_named(config: &Config) -> Option<String> {
+    let wanted = config.store == StoreKind::Mysql || config.accounts == AccountsKind::Mysql;
+    (wanted && config.database.url.is_none()).then(|| {
+        "store or accounts is \"mysql\", and no database is named; set database.url = \
+         \"mysql://USER@HOST:PORT/DATABASE\""
+            .to_owned()
     })
 }
 

@@ -12,9 +12,9 @@ use ipnet::IpNet;
 use crate::types::SanKind;
 
 use super::section::{Section, Setting, section};
-use super::value::Workers;
+use super::value::{DatabaseUrl, Workers};
 use super::word::{
-    AccountsKind, ClientAuth, Durability, LogFormat, LogLevel, MinVersion, StoreKind,
+    AccountsKind, Answer, ClientAuth, Durability, LogFormat, LogLevel, MinVersion, StoreKind,
 };
 
 section! {
@@ -22,15 +22,16 @@ section! {
     Config in "" named "" {
         /// Address and port to listen on; port 0 takes a free one. There is no plaintext listener.
         listen: SocketAddr = "127.0.0.1:4884";
-        /// Where messages are kept: "file" is in files of data_dir; "memory" loses them when the
-        /// server stops.
+        /// Where messages are kept: "file" is in files of data_dir; "mysql" in the database that
+        /// database.url names; "memory" loses them when the server stops.
         store: StoreKind = "file";
         /// What a reply to a publish waits for where the store writes to disk: "disk" (flushed) or
         /// "os" (handed to the operating system). The memory store promises neither.
         durability: Durability = "disk";
         /// Folder of the accounts database and of the message store; 0700, one server at a time.
         data_dir: PathBuf = "data";
-        /// Where tenants, users and grants are kept: "sqlite" is a database in data_dir.
+        /// Where tenants, users and grants are kept: "sqlite" is a database in data_dir, "mysql" the
+        /// one that database.url names.
         accounts: AccountsKind = "sqlite";
     }
     sections {
@@ -38,6 +39,10 @@ section! {
         tls: Tls;
         /// Logins.
         auth: Auth;
+        /// The database.
+        database: Database;
+        /// Several servers.
+        cluster: Cluster;
         /// Limits.
         limits: Limits;
         /// Log lines.
@@ -94,6 +99,32 @@ section! {
         parallelism: u32 = "1" in "1" to "16";
         /// Checks at the same time: a number, or "auto" (half of the cores, at least one).
         workers: Workers = "auto" in "1" to "1024";
+    }
+}
+
+section! {
+    /// The MySQL or MariaDB database of store = "mysql" and accounts = "mysql"; docs/mysql.md says
+    /// how to prepare one.
+    Database in "database." named "database" {
+        /// Where it is and as whom, "mysql://gmq@db.example:3306/gmq"; the password stands in
+        /// password_file. Beyond loopback the connection is TLS and the certificate is verified.
+        url: Option<DatabaseUrl> = "off";
+        /// The file that holds the password, mode 0600; "off": there is none.
+        password_file: Option<PathBuf> = "off";
+        /// The certificates of the authorities that the database's certificate must come from, PEM;
+        /// "off": the system's list.
+        ca: Option<PathBuf> = "off";
+        /// Whether the database has each commit on several machines before it answers, as Galera
+        /// does: "yes" lets publishes require the level "replicated", and be answered with it.
+        replicated: Answer = "no";
+    }
+}
+
+section! {
+    /// Several servers on one database: one serves a tenant, the others stand by.
+    Cluster in "cluster." named "cluster" {
+        /// A server that shows no life for so long is taken over from.
+        lease: Duration = "10s" in "2s" to "10m";
     }
 }
 
@@ -156,11 +187,13 @@ section! {
 }
 
 /// All sections in the order of the example file.
-pub(super) const SECTIONS: [&Section; 6] = [
+pub(super) const SECTIONS: [&Section; 8] = [
     &Config::SECTION,
     &Tls::SECTION,
     &Auth::SECTION,
     &Argon2::SECTION,
+    &Database::SECTION,
+    &Cluster::SECTION,
     &Limits::SECTION,
     &Log::SECTION,
 ];

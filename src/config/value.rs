@@ -45,6 +45,10 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>, T: Value>(from: D) -> Resul
     from.deserialize_any(ValueVisitor(PhantomData))
 }
 
+/// Where a database is, and as whom; never with a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(pub String);
+
 struct ValueVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Value> Visitor<'de> for ValueVisitor<T> {
@@ -181,6 +185,27 @@ impl Value for SocketAddr {
     }
     fn to_toml(&self) -> String {
         quoted(&self.to_string())
+    }
+}
+
+impl Value for DatabaseUrl {
+    fn expected() -> String {
+        "the address of a database, mysql://USER@HOST:PORT/DATABASE".to_owned()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        // A password in it is refused where it is used; here nothing is repeated.
+        if !text.starts_with("mysql://") || text.contains('\0') {
+            return Err(expected::<Self>());
+        }
+        match text.split_once("://").and_then(|(_, rest)| rest.split_once('@')) {
+            Some((user, _)) if user.contains(':') => {
+                Err("must hold no password: put that into database.password_file".to_owned())
+            }
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+    fn to_toml(&self) -> String {
+        quoted(&self.0)
     }
 }
 

@@ -56,8 +56,9 @@ words! {
         Memory = "memory",
         /// In files of the data folder.
         File = "file",
+        /// In the database that `database.url` names.
+        Mysql = "mysql",
     }
-    later { "mysql" }
 }
 
 words! {
@@ -75,8 +76,19 @@ words! {
     AccountsKind {
         /// A SQLite database in the data folder.
         Sqlite = "sqlite",
+        /// The database that `database.url` names.
+        Mysql = "mysql",
     }
-    later { "mysql" }
+}
+
+words! {
+    /// Whether something is so.
+    Answer {
+        /// It is.
+        Yes = "yes",
+        /// It is not.
+        No = "no",
+    }
 }
 
 words! {

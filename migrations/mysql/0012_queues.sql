@@ -1,0 +1,14 @@
+CREATE TABLE queues (
+    tenant BINARY(16) NOT NULL,
+    queue BIGINT NOT NULL,
+    name VARBINARY(255) NOT NULL,
+    -- JSON.
+    settings TEXT NOT NULL,
+    -- Greater than every seq that was given.
+    next_seq BIGINT NOT NULL,
+    -- Messages up to this one are purged, but for those that are kept; the rows go little by little.
+    purged_to BIGINT NOT NULL DEFAULT 0,
+    -- The queue is gone; its rows go little by little.
+    deleted TINYINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, queue)
+) ENGINE = InnoDB

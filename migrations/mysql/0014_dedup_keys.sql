@@ -1,0 +1,9 @@
+CREATE TABLE dedup_keys (
+    tenant BINARY(16) NOT NULL,
+    queue BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    dedup_key VARBINARY(128) NOT NULL,
+    published_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, queue, seq),
+    KEY by_time (tenant, queue, published_at)
+) ENGINE = InnoDB

@@ -1,0 +1,86 @@
+//! What can go wrong with a database; each sentence says what to do next.
+
+use std::fmt::Display;
+
+use super::Address;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// `database.url`.
+    #[error(
+        "database.url cannot be used: {0}; write it as mysql://USER@HOST:PORT/DATABASE, the password \
+         in a file that database.password_file names"
+    )]
+    Address(String),
+    /// No connection.
+    #[error(
+        "the database {address} cannot be reached: {reason}; check that it runs, database.url, \
+         database.password_file and, beyond loopback, database.ca"
+    )]
+    Unreachable {
+        /// Which one.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// Migrations that were not run yet.
+    #[error("the database {0} is behind this version of gmq; run `gmq admin migrate`")]
+    Behind(String),
+    /// Migrations that this version does not know.
+    #[error(
+        "the database {0} was brought up to date by a newer version of gmq; use that version, or \
+         restore a copy from before it"
+    )]
+    Newer(String),
+    /// A migration that did not end.
+    #[error(
+        "migration {version} of the database {address} was begun and not finished: look what of \
+         migrations/mysql is done, undo it, then run on that database \
+         `DELETE FROM _sqlx_migrations WHERE version = {version}` and `gmq admin migrate`"
+    )]
+    Dirty {
+        /// Which one.
+        address: String,
+        /// The migration.
+        version: i64,
+    },
+    /// Somebody else migrates.
+    #[error(
+        "somebody else brings the database {0} up to date just now, and was not done in 10 s; try \
+         again"
+    )]
+    Locked(String),
+    /// Commits that are not on disk.
+    #[error(
+        "the database {0} does not flush its log at each commit \
+         (innodb_flush_log_at_trx_commit is not 1): set it to 1, or set durability = \"os\" here"
+    )]
+    NotFlushed(String),
+    /// Statements that cannot hold a message.
+    #[error(
+        "the database {address} takes statements of at most {packet_bytes} bytes \
+         (max_allowed_packet), and messages may be that long: set it to {needed_bytes} or more, or \
+         lower limits.max_message_bytes"
+    )]
+    Packet {
+        /// Which one.
+        address: String,
+        /// What it takes.
+        packet_bytes: u64,
+        /// What is needed.
+        needed_bytes: u64,
+    },
+    /// A replica, or one that is being looked after.
+    #[error("the database {0} takes no writes (read_only): let database.url name one that does")]
+    ReadOnly(String),
+    /// Anything else that the database says.
+    #[error("the database cannot be used: {0}; look into its own log")]
+    Database(#[from] sqlx::Error),
+}
+
+impl DatabaseError {
+    pub(super) fn unreachable(address: &Address, reason: &dyn Display) -> Self {
+        DatabaseError::Unreachable { address: address.to_string(), reason: reason.to_string() }
+    }
+}
