@@ -6,8 +6,10 @@ CREATE TABLE queues (
     settings TEXT NOT NULL,
     -- Greater than every seq that was given.
     next_seq BIGINT NOT NULL,
-    -- Messages up to this one are purged, but for those that are kept; the rows go little by little.
+    -- Messages up to this one are purged, but for those in `kept` (JSON); the rows go little by
+    -- little.
     purged_to BIGINT NOT NULL DEFAULT 0,
+    kept LONGTEXT,
     -- The queue is gone; its rows go little by little.
     deleted TINYINT NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant, queue)

@@ -7,8 +7,6 @@ CREATE TABLE messages (
     -- Whether the server must know of it one by one: it has a group, a delay or a TTL, or was
     -- delivered before.
     known TINYINT NOT NULL,
-    -- Whether it was in hand when what is before it was purged.
-    kept TINYINT NOT NULL DEFAULT 0,
     attempt INT UNSIGNED NOT NULL DEFAULT 0,
     not_before BIGINT NOT NULL DEFAULT 0,
     published_at BIGINT NOT NULL,

@@ -32,11 +32,13 @@ use crate::types::{Level, Lsn, TenantId};
 pub(crate) mod conformance;
 pub mod file;
 mod memory;
+pub mod mysql;
 #[cfg(test)]
 pub(crate) mod reference;
 
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use mysql::MysqlStore;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -59,6 +61,19 @@ pub struct StoreError {
     pub action: &'static str,
     /// Why not, and what to do.
     pub reason: String,
+    /// Whether another server serves the tenant.
+    pub standby: bool,
+}
+
+impl StoreError {
+    fn new(action: &'static str, reason: String) -> Self {
+        Self { action, reason, standby: false }
+    }
+
+    pub(crate) fn standby() -> Self {
+        let reason = "another server serves the tenant; this one stands by".to_owned();
+        Self { action: "open", reason, standby: true }
+    }
 }
 
 /// Told by a store, from a thread of its own and never from within a call of the store.
@@ -94,6 +109,12 @@ pub trait Store: Send + Sync + 'static {
         tenant: TenantId,
         load: Load,
     ) -> BoxFuture<'_, Result<Vec<StoredMessage>, StoreError>>;
+    /// Whether this server serves the tenant still, as far as it knows. Where it does not, nothing
+    /// of the tenant may be told any more: the engine is dropped, and another `open` may succeed.
+    fn holds(&self, tenant: TenantId) -> bool {
+        let _ = tenant;
+        true
+    }
     /// Makes everything durable that was appended, and closes.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }

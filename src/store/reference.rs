@@ -152,7 +152,7 @@ impl Told {
             Some(lsn) => self.listener.durable(self.tenant, lsn),
             None => {
                 let reason = "a flush failed; restart the server".to_owned();
-                let error = StoreError { action: "write", reason };
+                let error = StoreError::new("write", reason);
                 self.listener.failed(self.tenant, &error);
             }
         }

@@ -98,12 +98,12 @@ pub(super) fn checksum(salt: u32, parts: &[&[u8]]) -> u32 {
 }
 
 /// What the checksums of a tenant's records start from.
-pub(super) fn salt(tenant: TenantId) -> u32 {
+pub(in crate::store) fn salt(tenant: TenantId) -> u32 {
     crc32fast::hash(&tenant.0.to_le_bytes())
 }
 
 /// Appends one record.
-pub(super) fn put_record(out: &mut Vec<u8>, salt: u32, record: &Record) {
+pub(in crate::store) fn put_record(out: &mut Vec<u8>, salt: u32, record: &Record) {
     match record {
         Record::Created { queue, name, settings } => put(out, salt, CREATED, |out| {
             put_number(out, queue.0);
@@ -267,12 +267,12 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Reads what was put, from the front.
 #[derive(Debug, Clone)]
-pub(super) struct Reader<'a> {
+pub(in crate::store) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::store) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
@@ -433,7 +433,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes one record that is a message.
-    pub(super) fn message(&mut self, salt: u32) -> Result<(QueueId, Seq, Message), Damaged> {
+    pub(in crate::store) fn message(
+        &mut self,
+        salt: u32,
+    ) -> Result<(QueueId, Seq, Message), Damaged> {
         let (kind, mut fields) = self.record(salt)?;
         if kind != PUBLISHED {
             return Err(Damaged);

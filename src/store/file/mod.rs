@@ -11,7 +11,7 @@
 mod backup;
 mod check;
 mod checkpoint;
-mod codec;
+pub(super) mod codec;
 pub mod disk;
 mod frame;
 mod group;
@@ -48,7 +48,7 @@ use crate::types::{Level, TenantId};
 pub const FILE_BYTES: u32 = 64 * 1024 * 1024;
 
 /// What the engine keeps in memory of each queue.
-const WINDOW: Window = Window { messages: 8 * 1024, bytes: 2 * 1024 * 1024 };
+pub(super) const WINDOW: Window = Window { messages: 8 * 1024, bytes: 2 * 1024 * 1024 };
 
 /// What a file store is started with.
 #[derive(Debug, Clone, Copy)]
@@ -172,10 +172,10 @@ impl Store for FileStore {
 }
 
 fn cannot_read(reason: &str) -> StoreError {
-    StoreError { action: "read", reason: reason.to_owned() }
+    StoreError::new("read", reason.to_owned())
 }
 
 /// The error of a store that is latched.
 fn latched(reason: String) -> StoreError {
-    StoreError { action: "write", reason }
+    StoreError::new("write", reason)
 }

@@ -1,0 +1,253 @@
+//! Messages in a MySQL or MariaDB database. A tenant is served by one server at a time, which the
+//! database itself decides (`ownership`); that server's engine is the only writer of the tenant's
+//! rows, so nothing is claimed or locked row by row. What has gathered is written as one
+//! transaction (`writer`), and read back page by page. Knows no clients and no rules of queues.
+
+mod changes;
+mod faults;
+mod loading;
+mod ownership;
+mod recovery;
+mod statements;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::mysql::{MySqlConnection, MySqlPool};
+use tokio::task::JoinHandle;
+
+use self::faults::Faults;
+use self::ownership::{Claim, SERVER_BYTES, Watch};
+use self::writer::{Desk, Writer};
+use super::file::WINDOW;
+use super::{Appended, BoxFuture, Listener, Store, StoreError};
+use crate::engine::{Batch, Load, Recovered, StoredMessage, Window};
+use crate::mysql::{Address, DatabaseError, facts};
+use crate::types::{Level, TenantId};
+
+/// Connections that read messages back.
+const READERS: u32 = 4;
+
+/// What a row needs beside its message's content: names of fields and the record's own.
+const ROW_BYTES: u64 = 64 * 1024;
+
+/// How a store is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What a reply means: `Disk`, or `Os` where the database may flush later.
+    pub level: Level,
+    /// Whether the database has each commit on several machines before it answers.
+    pub replicated: bool,
+    /// An owner that shows no life for so long is taken over from.
+    pub lease: Duration,
+    /// This data folder, which one process at a time has.
+    pub folder: [u8; 16],
+    /// Longest message. Unit: bytes.
+    pub message_bytes_max: u64,
+}
+
+/// What all writers need.
+#[derive(Debug)]
+struct Setup {
+    address: Address,
+    level: Level,
+    lease: Duration,
+    server: [u8; SERVER_BYTES],
+    statement_bytes_max: usize,
+    faults: Faults,
+}
+
+impl Setup {
+    /// A connection to a database that keeps what it promises.
+    async fn connect(&self) -> Result<MySqlConnection, DatabaseError> {
+        let mut connection = self.address.connect().await?;
+        let facts = facts(&mut connection).await?;
+        if facts.read_only {
+            return Err(DatabaseError::ReadOnly(self.address.to_string()));
+        }
+        if !facts.flushes && self.level > Level::Os {
+            return Err(DatabaseError::NotFlushed(self.address.to_string()));
+        }
+        Ok(connection)
+    }
+}
+
+/// See the module.
+pub struct MysqlStore {
+    setup: Arc<Setup>,
+    level_max: Level,
+    watch: Watch,
+    readers: MySqlPool,
+    tenants: Mutex<HashMap<TenantId, Hosted>>,
+}
+
+struct Hosted {
+    desk: Arc<Desk>,
+    task: JoinHandle<Result<(), StoreError>>,
+}
+
+impl MysqlStore {
+    /// Looks whether the database can be used; no tenant is taken yet.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be reached, is behind this version, does not flush, takes no writes, or no
+    /// statement that is long enough for a message.
+    pub async fn open(address: &Address, options: Options) -> Result<Self, DatabaseError> {
+        Self::start(address, options, Faults::default()).await
+    }
+
+    async fn start(
+        address: &Address,
+        options: Options,
+        faults: Faults,
+    ) -> Result<Self, DatabaseError> {
+        let mut server = [0; SERVER_BYTES];
+        server[..16].copy_from_slice(&options.folder);
+        getrandom::fill(&mut server[16..])
+            .map_err(|error| DatabaseError::Address(error.to_string()))?;
+        let mut setup = Setup {
+            address: address.clone(),
+            level: options.level,
+            lease: options.lease,
+            server,
+            statement_bytes_max: 0,
+            faults,
+        };
+        let mut connection = setup.connect().await?;
+        let schema = crate::mysql::schema(address, &mut connection).await?;
+        if schema.done < schema.all {
+            return Err(DatabaseError::Behind(address.to_string()));
+        }
+        let packet_bytes = facts(&mut connection).await?.packet_bytes_max;
+        let needed_bytes = options.message_bytes_max.saturating_add(ROW_BYTES);
+        if packet_bytes < needed_bytes {
+            let address = address.to_string();
+            return Err(DatabaseError::Packet { address, packet_bytes, needed_bytes });
+        }
+        setup.statement_bytes_max = usize::try_from(packet_bytes / 2).unwrap_or(usize::MAX);
+        let level_max = if options.replicated { Level::Replicated } else { options.level };
+        let readers = address.pool(READERS).await?;
+        let (watch, tenants) = (Watch::default(), Mutex::default());
+        Ok(Self { setup: Arc::new(setup), level_max, watch, readers, tenants })
+    }
+
+    async fn take(
+        &self,
+        tenant: TenantId,
+        listener: Arc<dyn Listener>,
+    ) -> Result<Recovered, StoreError> {
+        let failed = |error: &dyn std::fmt::Display| StoreError::new("open", error.to_string());
+        // One that failed, or that this store has still: its writer ends first.
+        self.leave(tenant).await;
+        let sent = Instant::now();
+        let mut connection = self.setup.connect().await.map_err(|error| failed(&error))?;
+        let Setup { server, lease, .. } = &*self.setup;
+        let claim = ownership::claim(&mut connection, tenant, server, *lease, &self.watch).await;
+        let owner = match claim.map_err(|error| failed(&error))? {
+            Claim::Taken(owner) => owner,
+            Claim::Standby => return Err(StoreError::standby()),
+        };
+        let read = recovery::read(&mut connection, tenant, &owner).await;
+        let found = read.map_err(|error| failed(&error))?;
+        let desk = Desk::new(sent + *lease, found.queues.clone());
+        let writer = Writer {
+            tenant,
+            setup: Arc::clone(&self.setup),
+            desk: Arc::clone(&desk),
+            listener,
+            connection: Some(connection),
+            epoch: owner.epoch,
+            queues: found.queues,
+            sweep: found.sweep,
+        };
+        let task = tokio::spawn(writer.run());
+        self.lock().insert(tenant, Hosted { desk, task });
+        tracing::info!(%tenant, epoch = owner.epoch.0, "this server serves the tenant");
+        Ok(found.recovered)
+    }
+
+    /// Ends the tenant's writer, if there is one.
+    async fn leave(&self, tenant: TenantId) {
+        let hosted = self.lock().remove(&tenant);
+        if let Some(hosted) = hosted {
+            hosted.desk.close();
+            let _ = hosted.task.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Hosted>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn desk(&self, tenant: TenantId) -> Option<Arc<Desk>> {
+        self.lock().get(&tenant).map(|hosted| Arc::clone(&hosted.desk))
+    }
+}
+
+impl Store for MysqlStore {
+    fn level(&self) -> Level {
+        self.setup.level
+    }
+
+    fn level_max(&self) -> Level {
+        self.level_max
+    }
+
+    fn window(&self) -> Window {
+        WINDOW
+    }
+
+    fn open(
+        &self,
+        tenant: TenantId,
+        listener: Arc<dyn Listener>,
+    ) -> BoxFuture<'_, Result<Recovered, StoreError>> {
+        Box::pin(self.take(tenant, listener))
+    }
+
+    fn append(&self, tenant: TenantId, batch: Batch) -> Appended {
+        if let Some(desk) = self.desk(tenant) {
+            desk.append(batch);
+        }
+        Appended::Pending
+    }
+
+    fn load(
+        &self,
+        tenant: TenantId,
+        load: Load,
+    ) -> BoxFuture<'_, Result<Vec<StoredMessage>, StoreError>> {
+        Box::pin(async move {
+            let facts = self.desk(tenant).and_then(|desk| desk.queue(load.queue));
+            let Some(facts) = facts else { return Ok(Vec::new()) };
+            let loaded = loading::load(&self.readers, tenant, &load, &facts).await;
+            loaded.map_err(|error| StoreError::new("read", error.to_string()))
+        })
+    }
+
+    fn holds(&self, tenant: TenantId) -> bool {
+        self.desk(tenant).is_some_and(|desk| desk.holds())
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let all: Vec<Hosted> = self.lock().drain().map(|(_, hosted)| hosted).collect();
+            all.iter().for_each(|hosted| hosted.desk.close());
+            let mut closed = Ok(());
+            for hosted in all {
+                let ended = hosted.task.await;
+                closed = closed.and(
+                    ended.unwrap_or_else(|error| Err(StoreError::new("write", error.to_string()))),
+                );
+            }
+            self.readers.close().await;
+            closed
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! Who serves a tenant: one row of `owners`. Every transaction of the owner changes that row if its
+//! epoch is the owner's still, and ends otherwise: so a server that was taken over from cannot
+//! commit, also where it does not know yet (tests/mysql/race.rs). Reading the epoch would not do:
+//! reads are not certified between the nodes of a cluster.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use sqlx::Row;
+use sqlx::mysql::MySqlConnection;
+
+use crate::types::{Fence, Lsn, QueueId, TenantId};
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+/// Length of a server's name of itself: 16 bytes of its data folder, 16 of this run.
+pub(super) const SERVER_BYTES: usize = 32;
+
+/// Raised by every takeover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Epoch(pub(super) u64);
+
+/// The owner's row.
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    pub(super) epoch: Epoch,
+    beat: u64,
+    server: Vec<u8>,
+    pub(super) lsn: Lsn,
+    pub(super) fence: Fence,
+    pub(super) queue_id_max: QueueId,
+}
+
+pub(super) const READ: &str =
+    "SELECT epoch, beat, server, lsn, fence, queue_id_max FROM owners WHERE tenant = ?";
+const INSERT: &str =
+    "INSERT IGNORE INTO owners (tenant, epoch, beat, server, lsn, fence, queue_id_max)
+    VALUES (?, 0, 0, '', 0, 0, 0)";
+pub(super) const CLAIM: &str = "UPDATE owners SET epoch = epoch + 1, beat = beat + 1, server = ?
+    WHERE tenant = ? AND epoch = ? AND (? IS NULL OR beat = ?)";
+pub(super) const RECLAIM: &str =
+    "UPDATE owners SET epoch = epoch + 1, beat = beat + 1 WHERE tenant = ? AND server = ?";
+pub(super) const HOLD: &str = "UPDATE owners SET beat = beat + 1, lsn = ?,
+    fence = GREATEST(fence, ?), queue_id_max = GREATEST(queue_id_max, ?)
+    WHERE tenant = ? AND epoch = ?";
+pub(super) const RENEW: &str = "UPDATE owners SET beat = beat + 1 WHERE tenant = ? AND epoch = ?";
+pub(super) const RELEASE: &str =
+    "UPDATE owners SET beat = beat + 1, server = '' WHERE tenant = ? AND epoch = ?";
+
+/// What became of a claim.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// The tenant is this server's.
+    Taken(Owner),
+    /// Another server has it, and showed life within the lease.
+    Standby,
+}
+
+/// What was seen of the owners of other tenants: an owner whose beat stands still for the lease, on
+/// this server's own clock, is taken over from.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    seen: Mutex<HashMap<TenantId, (Epoch, u64, Instant)>>,
+}
+
+impl Watch {
+    /// Notes what a row says now. Answers for how long it has said that.
+    pub(super) fn note(&self, tenant: TenantId, owner: &Owner, now: Instant) -> Duration {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let entry = seen.entry(tenant).or_insert((owner.epoch, owner.beat, now));
+        if (entry.0, entry.1) != (owner.epoch, owner.beat) {
+            *entry = (owner.epoch, owner.beat, now);
+        }
+        now.saturating_duration_since(entry.2)
+    }
+}
+
+/// The owner's row, if there is one.
+pub(super) async fn read(
+    connection: &mut MySqlConnection,
+    tenant: TenantId,
+) -> Result<Option<Owner>> {
+    let id = tenant.0.to_be_bytes();
+    let row = sqlx::query(READ).bind(&id[..]).fetch_optional(connection).await?;
+    row.map(|row| {
+        Ok(Owner {
+            epoch: Epoch(number(&row, 0)?),
+            beat: number(&row, 1)?,
+            server: row.try_get(2)?,
+            lsn: Lsn(number(&row, 3)?),
+            fence: Fence(number(&row, 4)?),
+            queue_id_max: QueueId(number(&row, 5)?),
+        })
+    })
+    .transpose()
+}
+
+/// Takes the tenant, if nobody else serves it: it has no owner, was given up, was this data
+/// folder's before (which one process at a time has), or its owner shows no life.
+pub(super) async fn claim(
+    connection: &mut MySqlConnection,
+    tenant: TenantId,
+    server: &[u8; SERVER_BYTES],
+    lease: Duration,
+    watch: &Watch,
+) -> Result<Claim> {
+    let id = tenant.0.to_be_bytes();
+    let owner = match read(connection, tenant).await? {
+        Some(owner) => owner,
+        None => {
+            sqlx::query(INSERT).bind(&id[..]).execute(&mut *connection).await?;
+            match read(connection, tenant).await? {
+                Some(owner) => owner,
+                None => return Ok(Claim::Standby),
+            }
+        }
+    };
+    let folder = &server[..SERVER_BYTES / 2];
+    let free = owner.server.is_empty() || owner.server.starts_with(folder);
+    if !free && watch.note(tenant, &owner, Instant::now()) < lease {
+        return Ok(Claim::Standby);
+    }
+    // A sign of life since then makes it nobody's to take, but for the run before of this folder,
+    // whose last words may still be under way.
+    let beat = if free { None } else { Some(owner.beat) };
+    let claim = sqlx::query(CLAIM).bind(&server[..]).bind(&id[..]).bind(owner.epoch.0);
+    let claim = claim.bind(beat).bind(beat).execute(&mut *connection).await?;
+    if claim.rows_affected() != 1 {
+        return Ok(Claim::Standby);
+    }
+    // Only now, after the commit: nothing of the owner before can come any more.
+    match read(connection, tenant).await? {
+        Some(owner) if owner.server == server => Ok(Claim::Taken(owner)),
+        _ => Ok(Claim::Standby),
+    }
+}
+
+/// After a connection broke, perhaps in the middle of a commit: a new epoch, so that nothing of the
+/// old connection can come any more, and what the row says then; `None`: another server has it.
+pub(super) async fn reclaim(
+    connection: &mut MySqlConnection,
+    tenant: TenantId,
+    server: &[u8; SERVER_BYTES],
+) -> Result<Option<Owner>> {
+    let id = tenant.0.to_be_bytes();
+    let query = sqlx::query(RECLAIM).bind(&id[..]).bind(&server[..]);
+    if query.execute(&mut *connection).await?.rows_affected() != 1 {
+        return Ok(None);
+    }
+    Ok(read(connection, tenant).await?.filter(|owner| owner.server == server))
+}
+
+/// A column that is never negative.
+pub(super) fn number(row: &sqlx::mysql::MySqlRow, at: usize) -> Result<u64> {
+    let number: i64 = row.try_get(at)?;
+    u64::try_from(number).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}

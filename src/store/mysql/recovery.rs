@@ -1,0 +1,187 @@
+//! Reading a tenant's state after it was taken. What the server needs to know one by one is read so;
+//! all other messages are only counted, over an index that covers the count.
+
+use std::collections::BTreeMap;
+
+use sqlx::Row;
+use sqlx::mysql::{MySqlConnection, MySqlRow};
+
+use super::changes::QueueFacts;
+use super::ownership::{Owner, number};
+use super::sweep::Sweep;
+use crate::engine::{KnownMessage, Recovered, RecoveredQueue};
+use crate::types::{Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs};
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+const QUEUES: &str =
+    "SELECT queue, name, settings, next_seq, purged_to, kept, deleted FROM queues WHERE tenant = ?";
+pub(super) const KNOWN: &str = "SELECT seq, priority, bytes, known, attempt, not_before,
+        published_at, expires_at, message_group, rejected
+    FROM messages WHERE tenant = ? AND queue = ? AND known IN (1, 2) ORDER BY seq";
+pub(super) const PLAIN: &str = "SELECT priority, COUNT(*), CAST(SUM(bytes) AS SIGNED)
+    FROM messages WHERE tenant = ? AND queue = ? AND known = 0 AND seq > ?
+    GROUP BY priority ORDER BY priority";
+const KEPT: &str = "SELECT seq, priority, bytes FROM messages WHERE tenant = ? AND queue = ? AND seq = ? AND known = 0";
+pub(super) const KEYS: &str = "SELECT dedup_key, seq, published_at FROM dedup_keys WHERE tenant = ? AND queue = ? ORDER BY seq";
+const BINDINGS: &str =
+    "SELECT pattern FROM bindings WHERE tenant = ? AND queue = ? ORDER BY pattern";
+
+/// A tenant as it was found.
+pub(super) struct Found {
+    pub(super) recovered: Recovered,
+    pub(super) queues: BTreeMap<QueueId, QueueFacts>,
+    pub(super) sweep: Sweep,
+}
+
+/// Reads all of it.
+pub(super) async fn read(
+    connection: &mut MySqlConnection,
+    tenant: TenantId,
+    owner: &Owner,
+) -> Result<Found> {
+    let id = tenant.0.to_be_bytes();
+    let rows = sqlx::query(QUEUES).bind(&id[..]).fetch_all(&mut *connection).await?;
+    let mut recovered = Recovered {
+        lsn: owner.lsn,
+        fence: owner.fence,
+        queue_id_max: owner.queue_id_max,
+        queues: Vec::new(),
+    };
+    let (mut queues, mut purged, mut deleted) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for row in &rows {
+        let queue = QueueId(number(row, 0)?);
+        recovered.queue_id_max = recovered.queue_id_max.max(queue);
+        if row.try_get::<i64, _>(6)? != 0 {
+            deleted.push(queue);
+            continue;
+        }
+        let settings: String = row.try_get(2)?;
+        let settings: QueueSettings = serde_json::from_str(&settings).map_err(damaged)?;
+        let kept: Option<String> = row.try_get(5)?;
+        let kept: Vec<u64> =
+            kept.map_or(Ok(Vec::new()), |kept| serde_json::from_str(&kept)).map_err(damaged)?;
+        let facts = QueueFacts {
+            dedup_window_ms: settings.dedup_window_ms,
+            purged_to: Seq(number(row, 4)?),
+            kept: kept.into_iter().map(Seq).collect(),
+        };
+        let reading = Reading { connection: &mut *connection, tenant: &id, queue, facts: &facts };
+        recovered.queues.push(reading.queue(row, settings).await?);
+        if facts.purged_to > Seq(0) {
+            purged.push(queue);
+        }
+        queues.insert(queue, facts);
+    }
+    Ok(Found { recovered, queues, sweep: Sweep::new(&purged, deleted) })
+}
+
+struct Reading<'a> {
+    connection: &'a mut MySqlConnection,
+    tenant: &'a [u8; 16],
+    queue: QueueId,
+    facts: &'a QueueFacts,
+}
+
+impl Reading<'_> {
+    async fn queue(mut self, row: &MySqlRow, settings: QueueSettings) -> Result<RecoveredQueue> {
+        let (known, known_bytes) = self.known().await?;
+        let (plain, plain_bytes) = self.plain().await?;
+        let keys = self.keys(settings.dedup_window_ms).await?;
+        let bindings = self.rows(BINDINGS).await?;
+        let bindings: Result<Vec<Pattern>> = bindings
+            .iter()
+            .map(|row| Pattern::new(&text(row.try_get(0)?)?).map_err(damaged))
+            .collect();
+        Ok(RecoveredQueue {
+            id: self.queue,
+            name: QueueName::new(&text(row.try_get(1)?)?).map_err(damaged)?,
+            settings,
+            next_seq: Seq(number(row, 3)?),
+            messages: known.len() as u64 + plain.values().sum::<u64>(),
+            bytes: known_bytes + plain_bytes,
+            known,
+            plain: plain.into_iter().collect(),
+            keys,
+            bindings: bindings?,
+        })
+    }
+
+    async fn rows(&mut self, query: &'static str) -> Result<Vec<MySqlRow>> {
+        let query = sqlx::query(query).bind(&self.tenant[..]).bind(self.queue.0);
+        query.fetch_all(&mut *self.connection).await
+    }
+
+    async fn known(&mut self) -> Result<(Vec<KnownMessage>, u64)> {
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        for row in self.rows(KNOWN).await? {
+            let message = known(&row)?;
+            if self.facts.shows(message.seq) {
+                bytes += number(&row, 2)?;
+                all.push(message);
+            }
+        }
+        Ok((all, bytes))
+    }
+
+    async fn plain(&mut self) -> Result<(BTreeMap<Priority, u64>, u64)> {
+        let (mut all, mut bytes) = (BTreeMap::new(), 0);
+        let query = sqlx::query(PLAIN).bind(&self.tenant[..]).bind(self.queue.0);
+        let query = query.bind(self.facts.purged_to.0);
+        for row in query.fetch_all(&mut *self.connection).await? {
+            all.insert(priority(&row, 0)?, number(&row, 1)?);
+            bytes += number(&row, 2)?;
+        }
+        for seq in &self.facts.kept {
+            let query = sqlx::query(KEPT).bind(&self.tenant[..]).bind(self.queue.0).bind(seq.0);
+            if let Some(row) = query.fetch_optional(&mut *self.connection).await? {
+                *all.entry(priority(&row, 1)?).or_default() += 1;
+                bytes += number(&row, 2)?;
+            }
+        }
+        Ok((all, bytes))
+    }
+
+    /// Those within the window, by the newest one's time: what is older may be there still.
+    async fn keys(&mut self, window_ms: u64) -> Result<Vec<(Box<str>, Seq, WallMs)>> {
+        let mut all = Vec::new();
+        for row in self.rows(KEYS).await? {
+            let at: WallMs = number(&row, 2)?;
+            all.push((text(row.try_get(0)?)?.into(), Seq(number(&row, 1)?), at));
+            let old = |(_, _, of): &(_, _, WallMs)| at.saturating_sub(*of) >= window_ms;
+            let gone = all.iter().take_while(|key| old(key)).count();
+            all.drain(..gone);
+        }
+        Ok(all)
+    }
+}
+
+fn known(row: &MySqlRow) -> Result<KnownMessage> {
+    let marked = number(row, 3)? == 1;
+    let group: Option<Vec<u8>> = row.try_get(8)?;
+    let rejected: Option<Vec<u8>> = row.try_get(9)?;
+    let expires_at: Option<i64> = row.try_get(7)?;
+    let published_at = number(row, 6)?;
+    Ok(KnownMessage {
+        seq: Seq(number(row, 0)?),
+        priority: priority(row, 1)?,
+        attempt: row.try_get(4)?,
+        not_before: number(row, 5)?,
+        published_at: marked.then_some(published_at),
+        expires_at: expires_at.map(i64::cast_unsigned),
+        group: group.map(text).transpose()?.map(Into::into),
+        rejected: rejected.map(text).transpose()?.map(Into::into),
+    })
+}
+
+fn priority(row: &MySqlRow, at: usize) -> Result<Priority> {
+    Priority::new(number(row, at)?).ok_or_else(|| damaged("a priority beyond 9"))
+}
+
+fn text(bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(damaged)
+}
+
+fn damaged(error: impl std::fmt::Display) -> sqlx::Error {
+    sqlx::Error::Decode(error.to_string().into())
+}

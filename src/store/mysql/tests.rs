@@ -1,0 +1,125 @@
+//! The promises of every store, on a real MariaDB, and what only this store promises.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection, Row};
+
+use super::faults::Faults;
+use super::{MysqlStore, Options, loading, ownership, recovery, statements, sweep};
+use crate::mysql::Address;
+use crate::store::Store;
+use crate::store::conformance::{Site, keeps_its_promises};
+use crate::types::Level;
+
+const HOW: &str = "run ./scripts/test, or: scripts/databases cargo test --lib mysql";
+
+/// A new database with all tables.
+async fn database(name: &str) -> Address {
+    let server = std::env::var("GMQ_TEST_MARIADB").expect(HOW);
+    let name = format!("{name}_{}", std::process::id());
+    let mut connection = MySqlConnection::connect(&server).await.expect("it runs");
+    let make = format!("CREATE DATABASE {name}");
+    sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut connection).await.expect("a database");
+    let address = Address::new(&format!("{server}/{name}"), None, None).expect("an address");
+    crate::mysql::migrate(&address).await.expect("tables");
+    address
+}
+
+fn options() -> Options {
+    Options {
+        level: Level::Disk,
+        replicated: false,
+        lease: Duration::from_millis(700),
+        folder: [7; 16],
+        message_bytes_max: 1 << 20,
+    }
+}
+
+struct Database {
+    address: Address,
+    /// Of the store that runs.
+    faults: std::sync::Mutex<Faults>,
+}
+
+impl Site for Database {
+    fn start(&self) -> Arc<dyn Store> {
+        let held = Arc::clone(&self.faults.lock().unwrap().held);
+        let faults = Faults { held, broken: Arc::default() };
+        *self.faults.lock().unwrap() = faults.clone();
+        let start = MysqlStore::start(&self.address, options(), faults);
+        let store =
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(start));
+        Arc::new(store.expect("it starts"))
+    }
+
+    fn crash(&self, _store: Arc<dyn Store>) {
+        self.faults.lock().unwrap().broken.store(true, Ordering::SeqCst);
+    }
+
+    fn hold(&self, held: bool) {
+        self.faults.lock().unwrap().held.store(held, Ordering::SeqCst);
+    }
+
+    fn fail_next_flush(&self) {
+        self.faults.lock().unwrap().broken.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_keeps_its_promises() {
+    let address = database("conformance").await;
+    keeps_its_promises(&Database { address, faults: std::sync::Mutex::default() }).await;
+}
+
+/// Every statement that reads or removes many rows, with the index that it is to use.
+#[tokio::test]
+async fn every_statement_uses_its_index() {
+    let address = database("explain").await;
+    let mut connection = address.connect().await.unwrap();
+    let fill =
+        "INSERT INTO messages (tenant, queue, seq, priority, bytes, known, published_at, content)
+        SELECT UNHEX(REPEAT(seq % 3, 32)), seq % 7, seq, seq % 10, 9, seq % 50 = 0, 1, 'x'
+        FROM seq_1_to_20000";
+    sqlx::raw_sql(fill).execute(&mut connection).await.unwrap();
+    let keys = "INSERT INTO dedup_keys SELECT tenant, queue, seq, seq, seq FROM messages";
+    sqlx::raw_sql(keys).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("ANALYZE TABLE messages, dedup_keys").execute(&mut connection).await.unwrap();
+    for (statement, table, index) in [
+        (loading::SIZES, "messages", "PRIMARY"),
+        (loading::SIZES_OF_PRIORITY, "messages", "by_priority"),
+        (loading::CONTENTS, "messages", "PRIMARY"),
+        (loading::CONTENTS_OF_PRIORITY, "messages", "by_priority"),
+        (recovery::KNOWN, "messages", "by_known"),
+        (recovery::PLAIN, "messages", "by_known"),
+        (recovery::KEYS, "dedup_keys", "PRIMARY"),
+        (statements::DELETE_RANGE, "messages", "PRIMARY"),
+        (sweep::PURGED, "messages", "PRIMARY"),
+        (sweep::DELETE_KEYS, "dedup_keys", "PRIMARY"),
+        (sweep::OLD_KEYS, "dedup_keys", "by_time"),
+        (ownership::READ, "owners", "PRIMARY"),
+        (ownership::HOLD, "owners", "PRIMARY"),
+        (ownership::RENEW, "owners", "PRIMARY"),
+        (ownership::CLAIM, "owners", "PRIMARY"),
+        (ownership::RECLAIM, "owners", "PRIMARY"),
+    ] {
+        // Numbers stand for all parameters; the tenant is one that has rows.
+        let statement = statement
+            .replace("tenant = ?", "tenant = UNHEX(REPEAT('1', 32))")
+            .replace("queue = ?", "queue = 3")
+            .replace("server = ?", "server = 'a'")
+            .replace("BETWEEN ? AND ?", "BETWEEN 1 AND 15000")
+            .replace('?', "5");
+        let explain = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN {statement}")));
+        let rows = sqlx::Executor::fetch_all(&mut connection, explain).await.unwrap();
+        let used: Option<String> = rows[0].get("key");
+        let extra: Option<String> = rows[0].get("Extra");
+        let no_rows = extra.is_some_and(|extra| extra.contains("no matching row"));
+        if table == "owners" && no_rows {
+            continue;
+        }
+        assert_eq!(used.as_deref(), Some(index), "{statement}");
+    }
+}

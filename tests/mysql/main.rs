@@ -1,0 +1,36 @@
+//! The store and the standby over real databases: one MariaDB and a Galera cluster of three nodes,
+//! which `scripts/databases` runs.
+
+mod race;
+
+use gmq::mysql::{Address, migrate};
+use sqlx::mysql::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection};
+
+const HOW: &str = "run ./scripts/test, or: scripts/databases cargo test --test mysql";
+
+/// Where the one MariaDB is.
+#[allow(dead_code)]
+fn mariadb() -> String {
+    std::env::var("GMQ_TEST_MARIADB").expect(HOW)
+}
+
+/// Where the nodes of the cluster are.
+fn galera() -> Vec<String> {
+    let all = std::env::var("GMQ_TEST_GALERA").expect(HOW);
+    all.split(',').map(str::to_owned).collect()
+}
+
+/// A new database there, with all tables; answers its name.
+async fn database(server: &str, name: &str) -> String {
+    let name = format!("{name}_{}", std::process::id());
+    let mut connection = MySqlConnection::connect(server).await.expect("it runs");
+    let make = format!("CREATE DATABASE {name}");
+    sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut connection).await.expect("a database");
+    migrate(&address(server, &name)).await.expect("tables");
+    name
+}
+
+fn address(server: &str, database: &str) -> Address {
+    Address::new(&format!("{server}/{database}"), None, None).expect("an address")
+}
