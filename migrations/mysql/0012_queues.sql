@@ -6,6 +6,8 @@ CREATE TABLE queues (
     settings TEXT NOT NULL,
     -- Greater than every seq that was given.
     next_seq BIGINT NOT NULL,
+    -- Deduplication has forgotten the keys of messages up to this one.
+    keys_after BIGINT NOT NULL DEFAULT 0,
     -- Messages up to this one are purged, but for those in `kept` (JSON); the rows go little by
     -- little.
     purged_to BIGINT NOT NULL DEFAULT 0,

@@ -4,6 +4,5 @@ CREATE TABLE dedup_keys (
     seq BIGINT NOT NULL,
     dedup_key VARBINARY(128) NOT NULL,
     published_at BIGINT NOT NULL,
-    PRIMARY KEY (tenant, queue, seq),
-    KEY by_time (tenant, queue, published_at)
+    PRIMARY KEY (tenant, queue, seq)
 ) ENGINE = InnoDB

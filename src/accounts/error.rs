@@ -76,6 +76,9 @@ pub enum AccountsError {
     /// A value in the database that this program would not have written.
     #[error("the accounts database is damaged: {0}; restore a copy of it")]
     Damaged(String),
+    /// The database of several servers.
+    #[error(transparent)]
+    Mysql(#[from] crate::mysql::DatabaseError),
     /// Anything else that the database says.
     #[error(
         "the accounts database cannot be used: {0}; try again, and if it stays so restore a copy of \

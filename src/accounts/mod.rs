@@ -3,6 +3,7 @@
 //! same time where need be. Knows no passwords, only their hashes, and makes no decisions.
 
 mod error;
+mod mysql;
 mod sqlite;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::pin::Pin;
 use zeroize::Zeroizing;
 
 pub use error::AccountsError;
+pub use mysql::MysqlAccounts;
 pub use sqlite::SqliteAccounts;
 
 use crate::types::{
@@ -150,4 +152,6 @@ pub trait Accounts: Send + Sync {
     fn remove_user<'a>(&'a self, tenant: &'a TenantName, user: &'a UserName) -> Answer<'a, ()>;
     /// Removes a tenant that has no users.
     fn remove_tenant<'a>(&'a self, name: &'a TenantName) -> Answer<'a, ()>;
+    /// Ends in order.
+    fn close(&self) -> Answer<'_, ()>;
 }

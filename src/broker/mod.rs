@@ -70,7 +70,7 @@ impl Broker {
         limits: &TenantLimits,
     ) -> Result<Arc<HostedTenant>, StoreError> {
         let mut tenants = self.tenants.lock().await;
-        if let Some(tenant) = tenants.get(&id) {
+        if let Some(tenant) = tenants.get(&id).filter(|tenant| !tenant.is_lost()) {
             tenant.set_limits(limits.clone());
             return Ok(Arc::clone(tenant));
         }

@@ -70,6 +70,8 @@ pub enum Signal {
     Revoked,
     /// The server is stopping: close with `shutting_down` once all is answered.
     Drain,
+    /// The server does not serve the tenant any more: close with `standby`.
+    Lost,
 }
 
 #[derive(Debug, Default)]
@@ -97,10 +99,10 @@ impl Outbox {
         wake_task(waiting, wake);
     }
 
-    /// Tells the connection's task; a `Revoked` is never taken back by a `Drain`.
+    /// Tells the connection's task; a `Drain` takes nothing back that closes at once.
     pub fn signal(&self, signal: Signal) {
         let mut waiting = self.lock();
-        if waiting.signal != Some(Signal::Revoked) {
+        if waiting.signal.is_none_or(|before| before == Signal::Drain) {
             waiting.signal = Some(signal);
         }
         wake_task(waiting, true);

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::clock::Clock;
-use super::outbox::{Outbox, Outgoing};
+use super::outbox::{Outbox, Outgoing, Signal};
 use crate::engine::{Batch, Config, Effect, Input, Load, Tenant, TenantLimits, Usage};
 use crate::store::{Appended, Listener, Store, StoreError};
 use crate::types::{ConnectionId, Lsn, Monotonic, QueueName, Quota, Quotas, Tag, TenantId};
@@ -38,6 +38,8 @@ struct State {
     effects: Vec<Effect>,
     /// What the timer waits for.
     armed: Option<Monotonic>,
+    /// The store does not hold the tenant for this server any more.
+    lost: bool,
 }
 
 impl HostedTenant {
@@ -63,6 +65,7 @@ impl HostedTenant {
                 outboxes: HashMap::new(),
                 effects: Vec::new(),
                 armed: None,
+                lost: false,
             }),
             deadline_moved: Notify::new(),
         });
@@ -105,12 +108,22 @@ impl HostedTenant {
         let state = &mut *state;
         let now = self.clock.now();
         let mut effects = std::mem::take(&mut state.effects);
+        // An owner that was paused learns of it before it does anything.
+        if !state.lost && !self.store.holds(self.id) {
+            state.lost = true;
+            state.engine.handle(now, Input::StoreFailed, &mut effects);
+            tracing::warn!(tenant = %self.id, "this server does not serve the tenant any more");
+        }
+        let lost = state.lost;
         for input in inputs {
             state.engine.handle(now, input, &mut effects);
         }
         self.append(state, &mut effects);
         self.route(state, &mut effects, caller);
         state.effects = effects;
+        if lost {
+            state.outboxes.values().for_each(|outbox| outbox.signal(Signal::Lost));
+        }
         let deadline = state.engine.next_deadline();
         if deadline.is_some_and(|deadline| state.armed.is_none_or(|armed| deadline < armed)) {
             state.armed = deadline;
@@ -137,6 +150,11 @@ impl HostedTenant {
     pub fn usage(&self) -> (Usage, u64) {
         let state = self.lock();
         (state.engine.usage(), state.outboxes.len() as u64)
+    }
+
+    /// Whether another `open` of the store is needed before anybody is served.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lock().lost
     }
 
     /// The tenant's quotas in force.
@@ -255,6 +273,9 @@ async fn keep_time(tenant: Arc<HostedTenant>) {
     loop {
         let deadline = {
             let mut state = tenant.lock();
+            if state.lost {
+                return;
+            }
             state.armed = state.engine.next_deadline();
             state.armed
         };
@@ -312,7 +333,7 @@ impl Listener for StoreListener {
     }
 
     fn failed(&self, tenant: TenantId, error: &StoreError) {
-        tracing::error!(%tenant, %error, "the store is latched until the server is restarted");
+        tracing::error!(%tenant, %error, "the tenant's changes cannot be stored any more");
         self.tell(Input::StoreFailed);
     }
 

@@ -1,12 +1,14 @@
 //! The command line: one file for each group of commands. Exit codes: 0 done; 1 refused or failed,
 //! with one sentence on standard error that says what to do; 2 wrong usage.
 
+mod accounts;
 mod admin;
 mod bench;
 mod certs;
 mod config;
 mod connect;
 mod consume;
+mod database;
 mod failure;
 mod init;
 mod limit;

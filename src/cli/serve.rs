@@ -10,8 +10,8 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Outcome, storage};
-use crate::accounts::SqliteAccounts;
+use super::{Failure, Outcome, accounts, storage};
+use crate::accounts::Accounts;
 use crate::config::{Config, Layers, Overrides};
 use crate::server::Server;
 use crate::{telemetry, tls};
@@ -62,7 +62,7 @@ pub(super) fn accounts_path(config: &Config) -> PathBuf {
 /// A server with what it holds while it runs.
 pub(super) struct Prepared {
     pub server: Server,
-    accounts: Arc<SqliteAccounts>,
+    accounts: Arc<dyn Accounts>,
     /// Held for the life of the server: one server a folder.
     _lock: File,
 }
@@ -71,7 +71,7 @@ impl Prepared {
     /// Serves until `stop`.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Outcome {
         self.server.run(stop).await?;
-        self.accounts.close().await;
+        self.accounts.close().await?;
         Ok(())
     }
 }
@@ -80,13 +80,13 @@ impl Prepared {
 pub(super) async fn prepare(config: &Config) -> Outcome<Prepared> {
     let tls = tls::server_tls(&config.tls)?;
     let lock = lock(&config.data_dir)?;
-    let accounts = Arc::new(SqliteAccounts::open(&accounts_path(config), true).await?);
+    let accounts = accounts::open(config).await?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         let listen = config.listen;
         Failure::new(format!("cannot listen on {listen}: {error}; give another --listen ADDR"))
     })?;
-    let store = storage::open(config)?;
-    let server = Server::new(listener, config, tls, Arc::clone(&accounts) as _, store).await?;
+    let store = storage::open(config).await?;
+    let server = Server::new(listener, config, tls, Arc::clone(&accounts), store).await?;
     Ok(Prepared { server, accounts, _lock: lock })
 }
 

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Failure, Outcome};
-use crate::config::{Config, Durability, StoreKind};
+use crate::config::{Answer, Config, Durability, StoreKind};
 use crate::store::file::{FILE_BYTES, Options};
-use crate::store::{FileStore, MemoryStore, Store};
+use crate::store::{FileStore, MemoryStore, MysqlStore, Store, mysql};
 use crate::types::Level;
 
 /// A journal file holds so many of the longest frames, so that no batch is too long for it.
@@ -22,10 +22,14 @@ pub(super) fn folder(data_dir: &Path) -> PathBuf {
 }
 
 /// Opens the store, and logs what is damaged in it.
-pub(super) fn open(config: &Config) -> Outcome<Arc<dyn Store>> {
+pub(super) async fn open(config: &Config) -> Outcome<Arc<dyn Store>> {
     match config.store {
         StoreKind::Memory => Ok(Arc::new(MemoryStore)),
-        StoreKind::Mysql => Err(Failure::new("this version does not have store = \"mysql\" yet")),
+        StoreKind::Mysql => {
+            let address = super::database::address(config)?;
+            let store = MysqlStore::open(&address, database_options(config)?).await?;
+            Ok(Arc::new(store))
+        }
         StoreKind::File => {
             let store = open_files(&folder(&config.data_dir), options(config))?;
             for damage in store.damage() {
@@ -34,6 +38,40 @@ pub(super) fn open(config: &Config) -> Outcome<Arc<dyn Store>> {
             Ok(Arc::new(store))
         }
     }
+}
+
+/// What the store in a database is started with.
+fn database_options(config: &Config) -> Outcome<mysql::Options> {
+    let level = match config.durability {
+        Durability::Disk => Level::Disk,
+        Durability::Os => Level::Os,
+    };
+    Ok(mysql::Options {
+        level,
+        replicated: config.database.replicated == Answer::Yes,
+        lease: config.cluster.lease,
+        folder: identity(&config.data_dir)?,
+        message_bytes_max: config.limits.max_message_bytes.as_u64(),
+    })
+}
+
+/// The number by which a database knows this data folder again, so that its next server need not
+/// wait for the lease of the one before; made where there is none.
+fn identity(data_dir: &Path) -> Outcome<[u8; 16]> {
+    let path = data_dir.join("node");
+    let cannot = |error: io::Error| cannot_use(data_dir, &error);
+    let known = match fs::read_to_string(&path) {
+        Ok(text) => u128::from_str_radix(text.trim(), 16).ok(),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(cannot(error)),
+    };
+    if let Some(known) = known {
+        return Ok(known.to_be_bytes());
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| cannot(io::Error::other(error.to_string())))?;
+    fs::write(&path, format!("{:032x}\n", u128::from_be_bytes(bytes))).map_err(cannot)?;
+    Ok(bytes)
 }
 
 /// What the file store is started with.

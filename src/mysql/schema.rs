@@ -28,6 +28,11 @@ pub struct Schema {
 
 fn migrator() -> Migrator {
     let texts = migrations![
+        1 "0001_tenants",
+        2 "0002_users",
+        3 "0003_grants",
+        4 "0004_accounts_version",
+        5 "0005_first_version",
         11 "0011_owners",
         12 "0012_queues",
         13 "0013_messages",

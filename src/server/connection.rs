@@ -111,6 +111,10 @@ impl Connection {
         if signal == Some(Signal::Revoked) {
             return Some(End::Closing(CloseCode::Revoked));
         }
+        if signal == Some(Signal::Lost) {
+            self.encode();
+            return Some(End::Closing(ErrorCode::Standby.into()));
+        }
         loop {
             let takes = signal.is_none() && self.fatal.is_none();
             let taken = if takes { self.take_requests() } else { Taken::All };

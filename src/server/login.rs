@@ -237,6 +237,11 @@ async fn open_session(
     let limits = context.tenant_limits(&record.tenant);
     let tenant = match context.broker.tenant(record.tenant.id, &limits).await {
         Ok(tenant) => tenant,
+        Err(error) if error.standby => {
+            let message = "this server does not serve the tenant now; connect to another one";
+            let details = Details { retry_after_ms: Some(RETRY_AFTER_MS), ..Details::default() };
+            return Err(refuse(transport, token, ErrorCode::Standby, message, &details));
+        }
         Err(error) => return Err(unavailable(transport, token, &error)),
     };
     let live = Live {

@@ -4,13 +4,14 @@ use crate::source::{self, Fault, Source};
 use crate::{fault_lines, hold};
 
 /// Each room with the rooms it may use besides itself.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("types", &[]),
     ("protocol", &["types"]),
     ("engine", &["types"]),
     ("store", &["engine", "types"]),
     ("tls", &["config", "types"]),
-    ("accounts", &["types"]),
+    ("mysql", &[]),
+    ("accounts", &["mysql", "types"]),
     ("auth", &["types"]),
     ("config", &["types"]),
     ("telemetry", &["config", "types"]),
@@ -44,6 +45,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
             "command",
             "config",
             "engine",
+            "mysql",
             "protocol",
             "server",
             "store",

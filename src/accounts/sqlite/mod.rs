@@ -98,6 +98,13 @@ impl Accounts for SqliteAccounts {
     fn remove_tenant<'a>(&'a self, name: &'a TenantName) -> Answer<'a, ()> {
         Box::pin(write::remove_tenant(&self.pool, name))
     }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            self.pool.close().await;
+            Ok(())
+        })
+    }
 }
 
 #[cfg(test)]

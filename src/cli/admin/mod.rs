@@ -4,13 +4,15 @@ mod tenant;
 mod user;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
 use super::serve::{accounts_path, load_config};
-use super::{Failure, Outcome, limit, output, password};
-use crate::accounts::SqliteAccounts;
-use crate::config::Config;
+use super::{Failure, Outcome, accounts, database, limit, output, password};
+use crate::accounts::{Accounts, SqliteAccounts};
+use crate::config::{AccountsKind, Config, StoreKind};
+use crate::mysql::{self, DatabaseError};
 
 /// Administer tenants and users.
 #[derive(Debug, Args)]
@@ -26,7 +28,7 @@ enum Command {
     Migrate(Migrate),
 }
 
-/// Bring the accounts database up to date; `serve` does so too where it is SQLite.
+/// Bring the databases up to date; `serve` does so too where it is SQLite.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  gmq admin migrate --status")]
 struct Migrate {
@@ -43,17 +45,36 @@ pub(super) async fn run(command: Admin) -> Outcome {
         Command::Tenant(command) => tenant::run(command).await,
         Command::User(command) => user::run(command).await,
         Command::Migrate(Migrate { status, config }) => {
-            let path = accounts_path(&load_config(&config, None)?);
-            SqliteAccounts::open(&path, !status).await?.close().await;
-            println!("the accounts database {} is up to date", path.display());
-            Ok(())
+            migrate(&load_config(&config, None)?, status).await
         }
     }
 }
 
+async fn migrate(config: &Config, status: bool) -> Outcome {
+    if config.accounts == AccountsKind::Sqlite {
+        let path = accounts_path(config);
+        SqliteAccounts::open(&path, !status).await?.close().await;
+        println!("the accounts database {} is up to date", path.display());
+    }
+    if config.accounts == AccountsKind::Mysql || config.store == StoreKind::Mysql {
+        let address = database::address(config)?;
+        let schema = if status {
+            mysql::schema(&address, &mut address.connect().await?).await?
+        } else {
+            mysql::migrate(&address).await?
+        };
+        let (done, all) = (schema.done, schema.all);
+        if done < all {
+            return Err(DatabaseError::Behind(address.to_string()).into());
+        }
+        println!("the database {address} is up to date: {done} migrations");
+    }
+    Ok(())
+}
+
 /// The configuration and the accounts it names.
-async fn open(config: &Path) -> Outcome<(Config, SqliteAccounts)> {
+async fn open(config: &Path) -> Outcome<(Config, Arc<dyn Accounts>)> {
     let config = load_config(config, None)?;
-    let accounts = SqliteAccounts::open(&accounts_path(&config), true).await?;
+    let accounts = accounts::open(&config).await?;
     Ok((config, accounts))
 }

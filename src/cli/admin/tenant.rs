@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::limit::{self, Limit};
 use super::output::{self, OutputFormat};
 use super::{Failure, Outcome, open};
-use crate::accounts::{Accounts, AccountsError, TenantChange, TenantRecord};
+use crate::accounts::{AccountsError, TenantChange, TenantRecord};
 use crate::protocol::{Request, request};
 use crate::types::{SettingsPatch, TenantName};
 

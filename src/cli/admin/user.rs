@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::output::{self, OutputFormat};
 use super::password::{self, PasswordSource};
 use super::{Failure, Outcome, open};
-use crate::accounts::{Accounts, AccountsError, NewUser, UserChange, UserRecord};
+use crate::accounts::{AccountsError, NewUser, UserChange, UserRecord};
 use crate::config::Config;
 use crate::types::{Action, Grant, QueueName, San, TenantName, UserName};
 

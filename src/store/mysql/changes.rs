@@ -1,7 +1,7 @@
 //! What a group of batches adds up to: what is published and removed in the same group is never
 //! written. Knows no database; called by the writer of a tenant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::engine::{Batch, Record};
 use crate::store::file::codec;
@@ -40,10 +40,8 @@ pub(super) struct Row {
 pub(super) enum Fate {
     /// It goes.
     Removed,
-    /// It was returned.
-    Returned { attempt: u32, until: WallMs },
-    /// It was refused for good, perhaps after it was returned with that delay.
-    Refused { attempt: u32, detail: Box<str>, returned: bool },
+    /// It was returned, or refused for good with a detail, or both.
+    Changed { attempt: u32, until: WallMs, returned: bool, refused: Option<Box<str>> },
 }
 
 /// See the module.
@@ -61,6 +59,8 @@ pub(super) struct Changes {
     pub(super) purged: BTreeMap<QueueId, (Seq, Vec<Seq>)>,
     pub(super) bound: BTreeMap<(QueueId, Pattern), bool>,
     pub(super) keys: BTreeMap<(QueueId, Seq), (Box<str>, WallMs)>,
+    /// Up to when queues have forgotten keys.
+    pub(super) keys_after: BTreeMap<QueueId, Seq>,
     /// Queues that forget their keys.
     pub(super) forgetful: BTreeSet<QueueId>,
     /// Rows and bytes, so that a group ends in time.
@@ -72,9 +72,34 @@ pub(super) struct Changes {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct QueueFacts {
     pub(super) dedup_window_ms: u64,
+    /// Keys of messages up to this one are forgotten.
+    pub(super) keys_after: Seq,
     pub(super) purged_to: Seq,
     /// Of what is purged, what stays.
     pub(super) kept: Vec<Seq>,
+}
+
+/// What the writer remembers of a tenant.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) queues: BTreeMap<QueueId, QueueFacts>,
+    /// When the messages were published whose keys are remembered, in the order of their publishing.
+    pub(super) keys: BTreeMap<QueueId, VecDeque<(Seq, WallMs)>>,
+}
+
+impl Memory {
+    /// A message with a key comes into a queue: keys that are older than the window are forgotten.
+    /// Answers up to which message; `None`: the queue remembers none.
+    fn remember(&mut self, queue: QueueId, seq: Seq, at: WallMs) -> Option<Seq> {
+        let facts = self.queues.get_mut(&queue).filter(|of| of.dedup_window_ms > 0)?;
+        let keys = self.keys.entry(queue).or_default();
+        keys.push_back((seq, at));
+        let old = |(_, of): &mut (Seq, WallMs)| at.saturating_sub(*of) >= facts.dedup_window_ms;
+        while let Some((seq, _)) = keys.pop_front_if(old) {
+            facts.keys_after = seq;
+        }
+        Some(facts.keys_after)
+    }
 }
 
 impl QueueFacts {
@@ -85,40 +110,34 @@ impl QueueFacts {
 }
 
 impl Changes {
-    /// Adds a batch; `queues` is what is remembered, with all changes up to here in it.
-    pub(super) fn add(
-        &mut self,
-        tenant: TenantId,
-        batch: Batch,
-        queues: &mut BTreeMap<QueueId, QueueFacts>,
-    ) {
+    /// Adds a batch; `memory` has all changes up to here in it.
+    pub(super) fn add(&mut self, tenant: TenantId, batch: Batch, memory: &mut Memory) {
         self.lsn = batch.lsn;
         for record in batch.records {
             self.rows += 1;
-            self.take(tenant, record, queues);
+            self.take(tenant, record, memory);
         }
     }
 
-    fn take(
-        &mut self,
-        tenant: TenantId,
-        record: Record,
-        queues: &mut BTreeMap<QueueId, QueueFacts>,
-    ) {
+    fn take(&mut self, tenant: TenantId, record: Record, memory: &mut Memory) {
         match record {
             Record::Created { queue, name, settings } => {
                 let dedup_window_ms = settings.dedup_window_ms;
-                queues.insert(queue, QueueFacts { dedup_window_ms, ..QueueFacts::default() });
+                memory
+                    .queues
+                    .insert(queue, QueueFacts { dedup_window_ms, ..QueueFacts::default() });
                 self.created.insert(queue, (name, settings));
                 self.next_seq.insert(queue, Seq(1));
             }
-            Record::Changed { queue, settings } => self.change(queue, settings, queues),
-            Record::Deleted { queue } => self.delete(queue, queues),
+            Record::Changed { queue, settings } => self.change(queue, settings, memory),
+            Record::Deleted { queue } => self.delete(queue, memory),
             Record::Published { queue, seq, ref message } => {
                 self.reach(queue, seq);
-                let window = queues.get(&queue).map_or(0, |queue| queue.dedup_window_ms);
-                if let Some(key) = message.key().filter(|_| window > 0) {
+                if let Some(key) = message.key()
+                    && let Some(after) = memory.remember(queue, seq, message.published_at)
+                {
                     self.keys.insert((queue, seq), (key.into(), message.published_at));
+                    self.keys_after.insert(queue, after);
                 }
                 let row = row(tenant, &record, message);
                 self.bytes += row.content.len();
@@ -143,32 +162,29 @@ impl Changes {
             }
             Record::Purged { queue, up_to, except } => {
                 let except = except.into_iter().map(|(seq, _)| seq).collect();
-                self.purge(queue, up_to, except, queues);
+                self.purge(queue, up_to, except, memory);
             }
             Record::SeqReserved { queue, up_to } => self.reach(queue, up_to),
             Record::FenceReserved { up_to } => self.fence = self.fence.max(up_to),
         }
     }
 
-    fn change(
-        &mut self,
-        queue: QueueId,
-        settings: QueueSettings,
-        queues: &mut BTreeMap<QueueId, QueueFacts>,
-    ) {
+    fn change(&mut self, queue: QueueId, settings: QueueSettings, memory: &mut Memory) {
         if settings.dedup_window_ms == 0 {
             self.forgetful.insert(queue);
+            memory.keys.remove(&queue);
             self.keys.retain(|(of, _), _| *of != queue);
         }
-        queues.entry(queue).or_default().dedup_window_ms = settings.dedup_window_ms;
+        memory.queues.entry(queue).or_default().dedup_window_ms = settings.dedup_window_ms;
         match self.created.get_mut(&queue) {
             Some((_, created)) => *created = settings,
             None => _ = self.changed.insert(queue, settings),
         }
     }
 
-    fn delete(&mut self, queue: QueueId, queues: &mut BTreeMap<QueueId, QueueFacts>) {
-        queues.remove(&queue);
+    fn delete(&mut self, queue: QueueId, memory: &mut Memory) {
+        memory.queues.remove(&queue);
+        memory.keys.remove(&queue);
         self.published.retain(|(of, _), _| *of != queue);
         self.fates.retain(|(of, _), _| *of != queue);
         self.keys.retain(|(of, _), _| *of != queue);
@@ -180,20 +196,14 @@ impl Changes {
         self.deleted.insert(queue);
     }
 
-    fn purge(
-        &mut self,
-        queue: QueueId,
-        up_to: Seq,
-        kept: Vec<Seq>,
-        queues: &mut BTreeMap<QueueId, QueueFacts>,
-    ) {
+    fn purge(&mut self, queue: QueueId, up_to: Seq, kept: Vec<Seq>, memory: &mut Memory) {
         let stays = |of: &QueueId, seq: &Seq| {
             *of != queue || *seq > up_to || kept.binary_search(seq).is_ok()
         };
         self.published.retain(|(of, seq), _| stays(of, seq));
         self.fates.retain(|(of, seq), _| stays(of, seq));
         self.reach(queue, up_to);
-        let facts = queues.entry(queue).or_default();
+        let facts = memory.queues.entry(queue).or_default();
         (facts.purged_to, facts.kept) = (up_to, kept.clone());
         self.purged.insert(queue, (up_to, kept));
     }
@@ -203,7 +213,11 @@ impl Changes {
             Some(row) => {
                 (row.attempt, row.not_before, row.known) = (attempt, until, Known::Marked);
             }
-            None => _ = self.fates.insert((queue, seq), Fate::Returned { attempt, until }),
+            None => {
+                let refused = self.fate_before(queue, seq).1;
+                let fate = Fate::Changed { attempt, until, returned: true, refused };
+                self.fates.insert((queue, seq), fate);
+            }
         }
     }
 
@@ -217,10 +231,18 @@ impl Changes {
                 }
             }
             None => {
-                let before = self.fates.get(&(queue, seq));
-                let returned = matches!(before, Some(Fate::Returned { .. }));
-                self.fates.insert((queue, seq), Fate::Refused { attempt, detail, returned });
+                let returned = self.fate_before(queue, seq).0;
+                let fate = Fate::Changed { attempt, until: 0, returned, refused: Some(detail) };
+                self.fates.insert((queue, seq), fate);
             }
+        }
+    }
+
+    /// Whether a message was returned in this group already, and how it was refused.
+    fn fate_before(&mut self, queue: QueueId, seq: Seq) -> (bool, Option<Box<str>>) {
+        match self.fates.remove(&(queue, seq)) {
+            Some(Fate::Changed { returned, refused, .. }) => (returned, refused),
+            Some(Fate::Removed) | None => (false, None),
         }
     }
 
@@ -228,6 +250,12 @@ impl Changes {
     fn reach(&mut self, queue: QueueId, seq: Seq) {
         let next = self.next_seq.entry(queue).or_default();
         *next = (*next).max(seq.next());
+    }
+
+    /// Queues of which a writer remembers something else now.
+    pub(super) fn touched(&self) -> impl Iterator<Item = QueueId> {
+        let created = self.created.keys().chain(self.changed.keys()).chain(self.purged.keys());
+        created.chain(&self.deleted).copied()
     }
 
     /// Whether there is nothing to write.

@@ -155,7 +155,7 @@ impl MysqlStore {
         };
         let read = recovery::read(&mut connection, tenant, &owner).await;
         let found = read.map_err(|error| failed(&error))?;
-        let desk = Desk::new(sent + *lease, found.queues.clone());
+        let desk = Desk::new(sent + *lease, found.memory.queues.clone());
         let writer = Writer {
             tenant,
             setup: Arc::clone(&self.setup),
@@ -163,7 +163,7 @@ impl MysqlStore {
             listener,
             connection: Some(connection),
             epoch: owner.epoch,
-            queues: found.queues,
+            memory: found.memory,
             sweep: found.sweep,
         };
         let task = tokio::spawn(writer.run());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sqlx::Row;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 
-use super::changes::QueueFacts;
+use super::changes::{Memory, QueueFacts};
 use super::ownership::{Owner, number};
 use super::sweep::Sweep;
 use crate::engine::{KnownMessage, Recovered, RecoveredQueue};
@@ -15,12 +15,15 @@ use crate::types::{Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, Te
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
 const QUEUES: &str =
-    "SELECT queue, name, settings, next_seq, purged_to, kept, deleted FROM queues WHERE tenant = ?";
+    "SELECT queue, name, settings, next_seq, purged_to, kept, deleted, keys_after FROM queues
+    WHERE tenant = ?";
 pub(super) const KNOWN: &str = "SELECT seq, priority, bytes, known, attempt, not_before,
         published_at, expires_at, message_group, rejected
-    FROM messages WHERE tenant = ? AND queue = ? AND known IN (1, 2) ORDER BY seq";
+    FROM messages FORCE INDEX (by_known)
+    WHERE tenant = ? AND queue = ? AND known IN (1, 2) ORDER BY seq";
 pub(super) const PLAIN: &str = "SELECT priority, COUNT(*), CAST(SUM(bytes) AS SIGNED)
-    FROM messages WHERE tenant = ? AND queue = ? AND known = 0 AND seq > ?
+    FROM messages FORCE INDEX (by_known)
+    WHERE tenant = ? AND queue = ? AND known = 0 AND seq > ?
     GROUP BY priority ORDER BY priority";
 const KEPT: &str = "SELECT seq, priority, bytes FROM messages WHERE tenant = ? AND queue = ? AND seq = ? AND known = 0";
 pub(super) const KEYS: &str = "SELECT dedup_key, seq, published_at FROM dedup_keys WHERE tenant = ? AND queue = ? ORDER BY seq";
@@ -30,7 +33,7 @@ const BINDINGS: &str =
 /// A tenant as it was found.
 pub(super) struct Found {
     pub(super) recovered: Recovered,
-    pub(super) queues: BTreeMap<QueueId, QueueFacts>,
+    pub(super) memory: Memory,
     pub(super) sweep: Sweep,
 }
 
@@ -48,7 +51,7 @@ pub(super) async fn read(
         queue_id_max: owner.queue_id_max,
         queues: Vec::new(),
     };
-    let (mut queues, mut purged, mut deleted) = (BTreeMap::new(), Vec::new(), Vec::new());
+    let (mut memory, mut purged, mut deleted) = (Memory::default(), Vec::new(), Vec::new());
     for row in &rows {
         let queue = QueueId(number(row, 0)?);
         recovered.queue_id_max = recovered.queue_id_max.max(queue);
@@ -63,17 +66,21 @@ pub(super) async fn read(
             kept.map_or(Ok(Vec::new()), |kept| serde_json::from_str(&kept)).map_err(damaged)?;
         let facts = QueueFacts {
             dedup_window_ms: settings.dedup_window_ms,
+            keys_after: Seq(number(row, 7)?),
             purged_to: Seq(number(row, 4)?),
             kept: kept.into_iter().map(Seq).collect(),
         };
         let reading = Reading { connection: &mut *connection, tenant: &id, queue, facts: &facts };
-        recovered.queues.push(reading.queue(row, settings).await?);
+        let found = reading.queue(row, settings).await?;
+        let keys = found.keys.iter().map(|(_, seq, at)| (*seq, *at));
+        memory.keys.insert(queue, keys.collect());
+        recovered.queues.push(found);
         if facts.purged_to > Seq(0) {
             purged.push(queue);
         }
-        queues.insert(queue, facts);
+        memory.queues.insert(queue, facts);
     }
-    Ok(Found { recovered, queues, sweep: Sweep::new(&purged, deleted) })
+    Ok(Found { recovered, memory, sweep: Sweep::new(&purged, deleted) })
 }
 
 struct Reading<'a> {
@@ -87,7 +94,7 @@ impl Reading<'_> {
     async fn queue(mut self, row: &MySqlRow, settings: QueueSettings) -> Result<RecoveredQueue> {
         let (known, known_bytes) = self.known().await?;
         let (plain, plain_bytes) = self.plain().await?;
-        let keys = self.keys(settings.dedup_window_ms).await?;
+        let keys = self.keys().await?;
         let bindings = self.rows(BINDINGS).await?;
         let bindings: Result<Vec<Pattern>> = bindings
             .iter()
@@ -142,15 +149,15 @@ impl Reading<'_> {
         Ok((all, bytes))
     }
 
-    /// Those within the window, by the newest one's time: what is older may be there still.
-    async fn keys(&mut self, window_ms: u64) -> Result<Vec<(Box<str>, Seq, WallMs)>> {
+    /// Those that are not forgotten: what is may be there still.
+    async fn keys(&mut self) -> Result<Vec<(Box<str>, Seq, WallMs)>> {
         let mut all = Vec::new();
         for row in self.rows(KEYS).await? {
             let at: WallMs = number(&row, 2)?;
-            all.push((text(row.try_get(0)?)?.into(), Seq(number(&row, 1)?), at));
-            let old = |(_, _, of): &(_, _, WallMs)| at.saturating_sub(*of) >= window_ms;
-            let gone = all.iter().take_while(|key| old(key)).count();
-            all.drain(..gone);
+            let seq = Seq(number(&row, 1)?);
+            if seq > self.facts.keys_after {
+                all.push((text(row.try_get(0)?)?.into(), seq, at));
+            }
         }
         Ok(all)
     }

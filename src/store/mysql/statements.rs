@@ -26,9 +26,10 @@ const INSERT_KEYS: (&str, &str, &str) = (
     "",
 );
 const SET_NEXT_SEQ: (&str, &str, &str) = (
-    "INSERT INTO queues (tenant, queue, name, settings, next_seq) VALUES ",
-    "(?,?,'','',?)",
-    " ON DUPLICATE KEY UPDATE next_seq = GREATEST(next_seq, VALUES(next_seq))",
+    "INSERT INTO queues (tenant, queue, name, settings, next_seq, keys_after) VALUES ",
+    "(?,?,'','',?,?)",
+    " ON DUPLICATE KEY UPDATE next_seq = GREATEST(next_seq, VALUES(next_seq)),
+        keys_after = GREATEST(keys_after, VALUES(keys_after))",
 );
 const DELETE_MESSAGES: (&str, &str, &str) =
     ("DELETE FROM messages WHERE tenant = ? AND queue = ? AND seq IN (", "?", ")");
@@ -40,10 +41,9 @@ const CHANGE_QUEUE: &str = "UPDATE queues SET settings = ? WHERE tenant = ? AND 
 const DELETE_QUEUE: &str = "UPDATE queues SET deleted = 1 WHERE tenant = ? AND queue = ?";
 const PURGE_QUEUE: &str =
     "UPDATE queues SET purged_to = ?, kept = ? WHERE tenant = ? AND queue = ?";
-const RETURN_MESSAGE: &str = "UPDATE messages SET attempt = ?, not_before = ?, known = 1
+const CHANGE_MESSAGE: &str = "UPDATE messages SET attempt = ?, not_before = ?,
+    rejected = COALESCE(?, rejected), known = IF(known = 1 OR ?, 1, 2)
     WHERE tenant = ? AND queue = ? AND seq = ?";
-const REFUSE_MESSAGE: &str = "UPDATE messages SET attempt = ?, not_before = 0, rejected = ?,
-    known = IF(known = 1 OR ?, 1, 2) WHERE tenant = ? AND queue = ? AND seq = ?";
 const BIND: &str = "INSERT IGNORE INTO bindings (tenant, queue, pattern) VALUES (?, ?, ?)";
 const UNBIND: &str = "DELETE FROM bindings WHERE tenant = ? AND queue = ? AND pattern = ?";
 const FORGET_KEYS: &str = "DELETE FROM dedup_keys WHERE tenant = ? AND queue = ?";
@@ -130,7 +130,9 @@ impl Writing<'_> {
             let (some, rest) = left.split_at(next_rows(left.len()));
             let mut query = sqlx::query(AssertSqlSafe(text(SET_NEXT_SEQ, some.len())));
             for (queue, next) in some {
+                let keys_after = changes.keys_after.get(queue).copied().unwrap_or_default();
                 query = query.bind(&tenant[..]).bind(queue.0).bind(next.0);
+                query = query.bind(keys_after.0);
             }
             self.run(query).await?;
             left = rest;
@@ -179,11 +181,10 @@ impl Writing<'_> {
                     removed.push((*queue, *seq));
                     continue;
                 }
-                Fate::Returned { attempt, until } => {
-                    sqlx::query(RETURN_MESSAGE).bind(attempt).bind(until)
-                }
-                Fate::Refused { attempt, detail, returned } => {
-                    sqlx::query(REFUSE_MESSAGE).bind(attempt).bind(detail.as_bytes()).bind(returned)
+                Fate::Changed { attempt, until, returned, refused } => {
+                    let refused = refused.as_deref().map(str::as_bytes);
+                    let query = sqlx::query(CHANGE_MESSAGE).bind(attempt).bind(until).bind(refused);
+                    query.bind(returned)
                 }
             };
             self.run(query.bind(&tenant[..]).bind(queue.0).bind(seq.0)).await?;

@@ -20,8 +20,7 @@ pub(super) const PURGED: &str =
 pub(super) const DELETE_KEYS: &str =
     "DELETE FROM dedup_keys WHERE tenant = ? AND queue = ? ORDER BY seq LIMIT 2000";
 pub(super) const OLD_KEYS: &str =
-    "DELETE FROM dedup_keys WHERE tenant = ? AND queue = ? AND published_at < ?
-     ORDER BY published_at LIMIT 2000";
+    "DELETE FROM dedup_keys WHERE tenant = ? AND queue = ? AND seq <= ? ORDER BY seq LIMIT 2000";
 const DELETE_BINDINGS: &str = "DELETE FROM bindings WHERE tenant = ? AND queue = ?";
 const DELETE_QUEUE: &str = "DELETE FROM queues WHERE tenant = ? AND queue = ? AND deleted = 1";
 
@@ -31,15 +30,15 @@ pub(super) struct Sweep {
     /// Queues with purged rows, and from where these are looked for.
     purged: BTreeMap<QueueId, Seq>,
     deleted: BTreeSet<QueueId>,
-    /// Queues with keys, and what is older than their window.
-    old_keys: BTreeMap<QueueId, u64>,
+    /// Queues that may have forgotten keys.
+    old_keys: BTreeSet<QueueId>,
 }
 
 impl Sweep {
     /// What a start found.
     pub(super) fn new(purged: &[QueueId], deleted: Vec<QueueId>) -> Self {
         let purged = purged.iter().map(|queue| (*queue, Seq(0))).collect();
-        Self { purged, deleted: deleted.into_iter().collect(), old_keys: BTreeMap::new() }
+        Self { purged, deleted: deleted.into_iter().collect(), old_keys: BTreeSet::new() }
     }
 
     /// What a group that was written leaves behind.
@@ -50,10 +49,7 @@ impl Sweep {
             self.old_keys.remove(queue);
             self.deleted.insert(*queue);
         }
-        for ((queue, _), (_, at)) in &group.keys {
-            let newest = self.old_keys.entry(*queue).or_default();
-            *newest = (*newest).max(*at);
-        }
+        self.old_keys.extend(group.keys_after.keys());
     }
 
     /// Whether there is something to do.
@@ -83,13 +79,12 @@ impl Sweep {
                 self.purged.insert(queue, next);
             }
             next?;
-        } else if let Some((queue, newest)) = self.old_keys.pop_first() {
-            let window = queues.get(&queue).map_or(0, |queue| queue.dedup_window_ms);
-            let before = newest.saturating_sub(window);
-            let query = sqlx::query(OLD_KEYS).bind(&tenant[..]).bind(queue.0).bind(before);
+        } else if let Some(queue) = self.old_keys.pop_first() {
+            let after = queues.get(&queue).map_or(Seq(0), |queue| queue.keys_after);
+            let query = sqlx::query(OLD_KEYS).bind(&tenant[..]).bind(queue.0).bind(after.0);
             let gone = query.execute(&mut *transaction).await?.rows_affected();
             if gone as usize >= STEP_ROWS {
-                self.old_keys.insert(queue, newest);
+                self.old_keys.insert(queue);
             }
         } else if let Some(queue) = self.deleted.first().copied()
             && delete_some(&mut transaction, &tenant, queue).await?

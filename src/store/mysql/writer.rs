@@ -11,7 +11,7 @@ use sqlx::Connection;
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
 use tokio::sync::Notify;
 
-use super::changes::{Changes, QueueFacts};
+use super::changes::{Changes, Memory, QueueFacts};
 use super::ownership::{self, Epoch};
 use super::sweep::Sweep;
 use super::{Setup, statements};
@@ -110,8 +110,8 @@ pub(super) struct Writer {
     pub(super) listener: Arc<dyn Listener>,
     pub(super) connection: Option<MySqlConnection>,
     pub(super) epoch: Epoch,
-    /// What is remembered of queues, with the group being written in it.
-    pub(super) queues: BTreeMap<QueueId, QueueFacts>,
+    /// What is remembered, with the group being written in it.
+    pub(super) memory: Memory,
     pub(super) sweep: Sweep,
 }
 
@@ -166,7 +166,7 @@ impl Writer {
         drop(inner);
         let mut left = batches.into_iter();
         for batch in left.by_ref() {
-            changes.add(self.tenant, batch, &mut self.queues);
+            changes.add(self.tenant, batch, &mut self.memory);
             taken += 1;
             if changes.rows >= GROUP_ROWS_MAX || changes.bytes >= GROUP_BYTES_MAX {
                 break;
@@ -213,7 +213,12 @@ impl Writer {
     fn written(&mut self, group: &Changes, sent: Instant) {
         let mut inner = self.desk.lock();
         inner.lease_until = sent + self.setup.lease;
-        inner.queues.clone_from(&self.queues);
+        for queue in group.touched() {
+            match self.memory.queues.get(&queue) {
+                Some(facts) => inner.queues.insert(queue, facts.clone()),
+                None => inner.queues.remove(&queue),
+            };
+        }
         drop(inner);
         self.sweep.note(group);
         self.listener.durable(self.tenant, group.lsn);
@@ -313,7 +318,7 @@ impl Writer {
     /// A little of what is purged or deleted goes; what fails goes later.
     async fn sweep_some(&mut self) -> Result<(), Ended> {
         let Some(connection) = &mut self.connection else { return self.renew().await };
-        let swept = self.sweep.step(connection, self.tenant, self.epoch, &self.queues).await;
+        let swept = self.sweep.step(connection, self.tenant, self.epoch, &self.memory.queues).await;
         match swept {
             Ok(true) => Ok(()),
             Ok(false) => Err(Ended::TakenOver),

@@ -1,0 +1,1 @@
+INSERT INTO accounts_version (one, version) VALUES (1, 1)
