@@ -5,6 +5,8 @@
 mod error;
 mod mysql;
 mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::fmt;
 use std::future::Future;

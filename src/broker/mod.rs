@@ -81,6 +81,11 @@ impl Broker {
         Ok(tenant)
     }
 
+    /// Tenants that no server serves any more, and that this one could.
+    pub fn orphans(&self) -> Vec<TenantId> {
+        self.store.orphans()
+    }
+
     /// Puts limits in force where the tenant is open; one that is not gets them when it is opened.
     pub async fn set_limits(&self, id: TenantId, limits: TenantLimits) {
         let tenant = self.tenants.lock().await.get(&id).cloned();

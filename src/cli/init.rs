@@ -98,7 +98,7 @@ async fn add_admin(dir: &Path, password: &str, identity: San) -> Outcome {
         require_certificate: false,
     };
     accounts.add_user(user).await?;
-    accounts.close().await;
+    accounts.close().await?;
     Ok(())
 }
 

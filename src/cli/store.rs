@@ -95,7 +95,7 @@ async fn copy_accounts(dir: &Path, to: &Path) -> Outcome {
     }
     let accounts = SqliteAccounts::open(&dir.join(name), false).await?;
     accounts.copy_to(&to.join(name)).await?;
-    accounts.close().await;
+    accounts.close().await?;
     Ok(())
 }
 
@@ -157,7 +157,7 @@ async fn tenant_names(dir: &Path) -> Outcome<Vec<(TenantId, String)>> {
     }
     let accounts = SqliteAccounts::open(&path, false).await?;
     let tenants = accounts.tenants().await?;
-    accounts.close().await;
+    accounts.close().await?;
     Ok(tenants.into_iter().map(|tenant| (tenant.id, tenant.name.to_string())).collect())
 }
 

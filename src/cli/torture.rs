@@ -61,7 +61,7 @@ pub(super) async fn run(command: Torture) -> Outcome {
     println!(
         "{} kills of a real server under load: {} messages and {} acks confirmed, none lost; {} \
          messages came more than once, as they may after a crash.",
-        report.kills, report.confirmed, report.acked, report.repeated
+        cycles, report.confirmed, report.acked, report.repeated
     );
     fs::remove_dir_all(&dir)?;
     println!("Verdict: sound.");

@@ -14,8 +14,9 @@ use crate::protocol::reply::{self, ServerLine};
 use crate::protocol::request_text;
 use crate::tls;
 
-/// Connecting, TLS and login at one address.
+/// Connecting, TLS and login at one address, and at one of several.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT_OF_SEVERAL: Duration = Duration::from_secs(5);
 /// Longest line before the login is answered. Unit: bytes.
 const LOGIN_BYTES_MAX: usize = 64 * 1024;
 
@@ -25,8 +26,10 @@ pub(super) type Opened = (TlsStream<TcpStream>, FrameReader);
 /// Tries each address in turn; the last one's error where none serves.
 pub(super) async fn open(profile: &Profile) -> Result<Opened, Error> {
     let mut last = None;
+    let several = profile.addresses().nth(1).is_some();
+    let timeout = if several { CONNECT_TIMEOUT_OF_SEVERAL } else { CONNECT_TIMEOUT };
     for address in profile.addresses() {
-        match tokio::time::timeout(CONNECT_TIMEOUT, open_at(profile, address)).await {
+        match tokio::time::timeout(timeout, open_at(profile, address)).await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(error)) => last = Some(error),
             Err(_) => {

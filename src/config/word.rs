@@ -1,16 +1,14 @@
 //! Settings whose values are words: each an enum that the rooms match on. Refuses words it does not
-//! know, and says of those that a later version will know that they are to come. Called by
-//! `settings`.
+//! know. Called by `settings`.
 
 use super::value::{Value, expected, quoted};
 use crate::types::SanKind;
 
-/// An enum whose values are written as words; `later` are words that a later version will know.
+/// An enum whose values are written as words.
 macro_rules! words {
     (
         $(#[$about:meta])*
         $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }
-        $(later { $($later:literal),+ })?
     ) => {
         $(#[$about])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +34,6 @@ macro_rules! words {
             fn parse(text: &str) -> Result<Self, String> {
                 match text {
                     $($word => Ok(Self::$variant),)+
-                    $($($later => Err(format!(
-                        "this version does not have \"{}\" yet; write {}", $later, Self::expected()
-                    )),)+)?
                     _ => Err(expected::<Self>()),
                 }
             }

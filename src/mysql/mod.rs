@@ -4,6 +4,8 @@
 
 mod error;
 mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -30,6 +30,7 @@ pub(super) async fn watch(context: Arc<Context>, stop: CancellationToken) {
             Ok(version) => {
                 seen = Some(version);
                 reachable = true;
+                adopt(&context).await;
             }
             Err(error) => {
                 if reachable {
@@ -37,6 +38,24 @@ pub(super) async fn watch(context: Arc<Context>, stop: CancellationToken) {
                 }
                 reachable = false;
             }
+        }
+    }
+}
+
+/// Opens tenants that no server serves any more: their clients may wait at one that is stopped, and
+/// come here as soon as they give it up.
+async fn adopt(context: &Context) {
+    let orphans = context.broker.orphans();
+    if orphans.is_empty() {
+        return;
+    }
+    let Ok(tenants) = context.accounts.tenants().await else { return };
+    for tenant in tenants.iter().filter(|tenant| orphans.contains(&tenant.id)) {
+        let opened = context.broker.tenant(tenant.id, &context.tenant_limits(tenant)).await;
+        match opened {
+            Ok(_) => tracing::info!(tenant = %tenant.name, "took the tenant over"),
+            // Another server was faster, or the database is not there: the next look finds out.
+            Err(error) => tracing::debug!(tenant = %tenant.name, %error, "not taken over"),
         }
     }
 }

@@ -115,6 +115,10 @@ pub trait Store: Send + Sync + 'static {
         let _ = tenant;
         true
     }
+    /// Tenants that no server serves any more: one that stands by opens them.
+    fn orphans(&self) -> Vec<TenantId> {
+        Vec::new()
+    }
     /// Makes everything durable that was appended, and closes.
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }

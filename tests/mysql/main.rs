@@ -1,7 +1,9 @@
 //! The store and the standby over real databases: one MariaDB and a Galera cluster of three nodes,
 //! which `scripts/databases` runs.
 
+mod proxy;
 mod race;
+mod standby;
 
 use gmq::mysql::{Address, migrate};
 use sqlx::mysql::MySqlConnection;

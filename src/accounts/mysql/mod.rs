@@ -4,6 +4,8 @@
 mod read;
 mod write;
 
+use std::time::Duration;
+
 use sqlx::mysql::MySqlPool;
 
 use self::write::Change;
@@ -15,6 +17,9 @@ use crate::types::{TenantName, UserId, UserName};
 
 /// Connections: logins and the poll read beside an administrative write.
 const CONNECTIONS_MAX: u32 = 4;
+
+/// A client that logs in is not kept waiting longer: it may find another server.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// See the module.
 pub struct MysqlAccounts {
@@ -40,11 +45,15 @@ impl MysqlAccounts {
     }
 }
 
-/// What this database says is told in words of its own.
+/// What this database says is told in words of its own, and where it says nothing, that.
 async fn told<T>(
     answer: impl Future<Output = Result<T, AccountsError>>,
 ) -> Result<T, AccountsError> {
-    answer.await.map_err(|error| match error {
+    let Ok(answer) = tokio::time::timeout(ANSWER_TIMEOUT, answer).await else {
+        let silence = sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        return Err(AccountsError::Mysql(DatabaseError::Database(silence)));
+    };
+    answer.map_err(|error| match error {
         AccountsError::Database(error) => AccountsError::Mysql(DatabaseError::Database(error)),
         other => other,
     })
@@ -101,7 +110,7 @@ impl Accounts for MysqlAccounts {
         user: &'a UserName,
         change: UserChange,
     ) -> Answer<'a, ()> {
-        self.change(Change::ChangeUser(tenant, user, change))
+        self.change(Change::SetUser(tenant, user, change))
     }
 
     fn remove_user<'a>(&'a self, tenant: &'a TenantName, user: &'a UserName) -> Answer<'a, ()> {
@@ -119,3 +128,6 @@ impl Accounts for MysqlAccounts {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ pub(super) enum Change<'a> {
     SetTenant(&'a TenantName, TenantChange),
     RemoveTenant(&'a TenantName),
     AddUser(NewUser),
-    ChangeUser(&'a TenantName, &'a UserName, UserChange),
+    SetUser(&'a TenantName, &'a UserName, UserChange),
     RemoveUser(&'a TenantName, &'a UserName),
 }
 
@@ -60,7 +60,7 @@ async fn try_change(pool: &MySqlPool, change: &Change<'_>) -> Result<()> {
         }
         Change::RemoveTenant(name) => remove_tenant(&mut transaction, name).await?,
         Change::AddUser(user) => add_user(&mut transaction, user).await?,
-        Change::ChangeUser(tenant, user, change) => {
+        Change::SetUser(tenant, user, change) => {
             change_user(&mut transaction, tenant, user, change).await?;
         }
         Change::RemoveUser(tenant, user) => {

@@ -30,11 +30,6 @@ impl SqliteAccounts {
     pub async fn copy_to(&self, path: &Path) -> Result<(), AccountsError> {
         open::copy(&self.pool, path).await
     }
-
-    /// Closes the file in order.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
 }
 
 impl Accounts for SqliteAccounts {

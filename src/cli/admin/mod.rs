@@ -53,7 +53,7 @@ pub(super) async fn run(command: Admin) -> Outcome {
 async fn migrate(config: &Config, status: bool) -> Outcome {
     if config.accounts == AccountsKind::Sqlite {
         let path = accounts_path(config);
-        SqliteAccounts::open(&path, !status).await?.close().await;
+        SqliteAccounts::open(&path, !status).await?.close().await?;
         println!("the accounts database {} is up to date", path.display());
     }
     if config.accounts == AccountsKind::Mysql || config.store == StoreKind::Mysql {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::mysql::{MySqlConnection, MySqlPool};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use self::faults::Faults;
 use self::ownership::{Claim, SERVER_BYTES, Watch};
@@ -32,6 +32,9 @@ use crate::types::{Level, TenantId};
 
 /// Connections that read messages back.
 const READERS: u32 = 4;
+
+/// The owners are looked at this often in the length of a lease.
+const WATCHES: u32 = 8;
 
 /// What a row needs beside its message's content: names of fields and the record's own.
 const ROW_BYTES: u64 = 64 * 1024;
@@ -81,9 +84,10 @@ impl Setup {
 pub struct MysqlStore {
     setup: Arc<Setup>,
     level_max: Level,
-    watch: Watch,
+    watch: Arc<Watch>,
     readers: MySqlPool,
     tenants: Mutex<HashMap<TenantId, Hosted>>,
+    watching: AbortHandle,
 }
 
 struct Hosted {
@@ -133,8 +137,12 @@ impl MysqlStore {
         setup.statement_bytes_max = usize::try_from(packet_bytes / 2).unwrap_or(usize::MAX);
         let level_max = if options.replicated { Level::Replicated } else { options.level };
         let readers = address.pool(READERS).await?;
-        let (watch, tenants) = (Watch::default(), Mutex::default());
-        Ok(Self { setup: Arc::new(setup), level_max, watch, readers, tenants })
+        let watch = Arc::new(Watch::default());
+        let every = setup.lease / WATCHES;
+        let watching = tokio::spawn(watch_owners(Arc::clone(&watch), readers.clone(), every));
+        let (setup, tenants) = (Arc::new(setup), Mutex::default());
+        let watching = watching.abort_handle();
+        Ok(Self { setup, level_max, watch, readers, tenants, watching })
     }
 
     async fn take(
@@ -190,6 +198,22 @@ impl MysqlStore {
     }
 }
 
+impl Drop for MysqlStore {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+/// Looks at the owners of all tenants again and again, so that it is known how long one has shown
+/// no life when a client comes.
+async fn watch_owners(watch: Arc<Watch>, readers: MySqlPool, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        // What cannot be seen now is seen later: an owner is only taken over from after a look.
+        let _ = tokio::time::timeout(every, ownership::look(&readers, &watch)).await;
+    }
+}
+
 impl Store for MysqlStore {
     fn level(&self) -> Level {
         self.setup.level
@@ -226,13 +250,20 @@ impl Store for MysqlStore {
         Box::pin(async move {
             let facts = self.desk(tenant).and_then(|desk| desk.queue(load.queue));
             let Some(facts) = facts else { return Ok(Vec::new()) };
-            let loaded = loading::load(&self.readers, tenant, &load, &facts).await;
-            loaded.map_err(|error| StoreError::new("read", error.to_string()))
+            let loading = loading::load(&self.readers, tenant, &load, &facts);
+            match tokio::time::timeout(self.setup.lease, loading).await {
+                Ok(loaded) => loaded.map_err(|error| StoreError::new("read", error.to_string())),
+                Err(_) => Err(StoreError::new("read", "the database does not answer".to_owned())),
+            }
         })
     }
 
     fn holds(&self, tenant: TenantId) -> bool {
         self.desk(tenant).is_some_and(|desk| desk.holds())
+    }
+
+    fn orphans(&self) -> Vec<TenantId> {
+        self.watch.orphans(self.setup.lease, Instant::now())
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

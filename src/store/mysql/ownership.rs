@@ -4,11 +4,11 @@
 //! reads are not certified between the nodes of a cluster.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::Row;
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnection, MySqlPool, MySqlRow};
 
 use crate::types::{Fence, Lsn, QueueId, TenantId};
 
@@ -34,6 +34,7 @@ pub(super) struct Owner {
 
 pub(super) const READ: &str =
     "SELECT epoch, beat, server, lsn, fence, queue_id_max FROM owners WHERE tenant = ?";
+const READ_ALL: &str = "SELECT epoch, beat, server, lsn, fence, queue_id_max, tenant FROM owners";
 const INSERT: &str =
     "INSERT IGNORE INTO owners (tenant, epoch, beat, server, lsn, fence, queue_id_max)
     VALUES (?, 0, 0, '', 0, 0, 0)";
@@ -61,19 +62,60 @@ pub(super) enum Claim {
 /// this server's own clock, is taken over from.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    seen: Mutex<HashMap<TenantId, (Epoch, u64, Instant)>>,
+    seen: Mutex<HashMap<TenantId, Sighting>>,
+}
+
+#[derive(Debug)]
+struct Sighting {
+    epoch: Epoch,
+    beat: u64,
+    /// Since when the row says that.
+    since: Instant,
+    /// The owner gave the tenant up.
+    given_up: bool,
 }
 
 impl Watch {
     /// Notes what a row says now. Answers for how long it has said that.
     pub(super) fn note(&self, tenant: TenantId, owner: &Owner, now: Instant) -> Duration {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let entry = seen.entry(tenant).or_insert((owner.epoch, owner.beat, now));
-        if (entry.0, entry.1) != (owner.epoch, owner.beat) {
-            *entry = (owner.epoch, owner.beat, now);
+        let (epoch, beat, given_up) = (owner.epoch, owner.beat, owner.server.is_empty());
+        let mut seen = self.lock();
+        let news = Sighting { epoch, beat, since: now, given_up };
+        match seen.get(&tenant) {
+            Some(before) if (before.epoch, before.beat) == (epoch, beat) => {
+                now.saturating_duration_since(before.since)
+            }
+            _ => {
+                seen.insert(tenant, news);
+                Duration::ZERO
+            }
         }
-        now.saturating_duration_since(entry.2)
     }
+
+    /// Tenants whose owners gave them up, or showed no life for the lease.
+    pub(super) fn orphans(&self, lease: Duration, now: Instant) -> Vec<TenantId> {
+        let seen = self.lock();
+        let orphan =
+            |seen: &&Sighting| seen.given_up || now.saturating_duration_since(seen.since) >= lease;
+        seen.iter().filter(|(_, seen)| orphan(seen)).map(|(tenant, _)| *tenant).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Sighting>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes what the rows of all tenants say now.
+pub(super) async fn look(pool: &MySqlPool, watch: &Watch) -> Result<()> {
+    let rows = sqlx::query(READ_ALL).fetch_all(pool).await?;
+    let now = Instant::now();
+    for row in &rows {
+        let tenant: Vec<u8> = row.try_get(6)?;
+        if let Ok(tenant) = tenant.try_into() {
+            watch.note(TenantId(u128::from_be_bytes(tenant)), &owner(row)?, now);
+        }
+    }
+    Ok(())
 }
 
 /// The owner's row, if there is one.
@@ -83,17 +125,18 @@ pub(super) async fn read(
 ) -> Result<Option<Owner>> {
     let id = tenant.0.to_be_bytes();
     let row = sqlx::query(READ).bind(&id[..]).fetch_optional(connection).await?;
-    row.map(|row| {
-        Ok(Owner {
-            epoch: Epoch(number(&row, 0)?),
-            beat: number(&row, 1)?,
-            server: row.try_get(2)?,
-            lsn: Lsn(number(&row, 3)?),
-            fence: Fence(number(&row, 4)?),
-            queue_id_max: QueueId(number(&row, 5)?),
-        })
+    row.as_ref().map(owner).transpose()
+}
+
+fn owner(row: &MySqlRow) -> Result<Owner> {
+    Ok(Owner {
+        epoch: Epoch(number(row, 0)?),
+        beat: number(row, 1)?,
+        server: row.try_get(2)?,
+        lsn: Lsn(number(row, 3)?),
+        fence: Fence(number(row, 4)?),
+        queue_id_max: QueueId(number(row, 5)?),
     })
-    .transpose()
 }
 
 /// Takes the tenant, if nobody else serves it: it has no owner, was given up, was this data

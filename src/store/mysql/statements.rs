@@ -7,7 +7,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql};
 
 use super::changes::{Changes, Fate, Row};
-use crate::types::{QueueId, Seq, TenantId, WallMs};
+use crate::types::{QueueId, Seq, TenantId};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -206,7 +206,7 @@ impl Writing<'_> {
 
     async fn keys(&mut self, changes: &Changes) -> Result<()> {
         let tenant = self.tenant;
-        let all: Vec<(&(QueueId, Seq), &(Box<str>, WallMs))> = changes.keys.iter().collect();
+        let all: Vec<_> = changes.keys.iter().collect();
         let mut left = &all[..];
         while !left.is_empty() {
             let (some, rest) = left.split_at(next_rows(left.len()));

@@ -4,29 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sqlx::mysql::MySqlConnection;
-use sqlx::{AssertSqlSafe, Connection, Row};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::faults::Faults;
 use super::{MysqlStore, Options, loading, ownership, recovery, statements, sweep};
-use crate::mysql::Address;
+use crate::mysql::{Address, testing};
 use crate::store::Store;
 use crate::store::conformance::{Site, keeps_its_promises};
 use crate::types::Level;
-
-const HOW: &str = "run ./scripts/test, or: scripts/databases cargo test --lib mysql";
-
-/// A new database with all tables.
-async fn database(name: &str) -> Address {
-    let server = std::env::var("GMQ_TEST_MARIADB").expect(HOW);
-    let name = format!("{name}_{}", std::process::id());
-    let mut connection = MySqlConnection::connect(&server).await.expect("it runs");
-    let make = format!("CREATE DATABASE {name}");
-    sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut connection).await.expect("a database");
-    let address = Address::new(&format!("{server}/{name}"), None, None).expect("an address");
-    crate::mysql::migrate(&address).await.expect("tables");
-    address
-}
 
 fn options() -> Options {
     Options {
@@ -70,14 +55,14 @@ impl Site for Database {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_store_keeps_its_promises() {
-    let address = database("conformance").await;
+    let address = testing::database("conformance").await;
     keeps_its_promises(&Database { address, faults: std::sync::Mutex::default() }).await;
 }
 
 /// Every statement that reads or removes many rows, with the index that it is to use.
 #[tokio::test]
 async fn every_statement_uses_its_index() {
-    let address = database("explain").await;
+    let address = testing::database("explain").await;
     let mut connection = address.connect().await.unwrap();
     let fill =
         "INSERT INTO messages (tenant, queue, seq, priority, bytes, known, published_at, content)

@@ -1,0 +1,60 @@
+//! A way to a database that can be cut: what is connected stays so, and nothing passes.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// See the module.
+pub struct Proxy {
+    pub address: String,
+    cut: Arc<watch::Sender<bool>>,
+}
+
+impl Proxy {
+    /// Listens on a free port of loopback.
+    pub async fn start(upstream: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let cut = Arc::new(watch::Sender::new(false));
+        let state = Arc::clone(&cut);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (upstream, state) = (upstream.clone(), state.subscribe());
+                tokio::spawn(async move {
+                    let Ok(server) = TcpStream::connect(upstream).await else { return };
+                    let (client_in, client_out) = client.into_split();
+                    let (server_in, server_out) = server.into_split();
+                    tokio::join!(
+                        pass(client_in, server_out, state.clone()),
+                        pass(server_in, client_out, state)
+                    );
+                });
+            }
+        });
+        Self { address, cut }
+    }
+
+    /// Lets nothing through, or everything again.
+    pub fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+}
+
+async fn pass(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut cut: watch::Receiver<bool>,
+) {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let Ok(read) = from.read(&mut bytes).await else { return };
+        if cut.wait_for(|cut| !cut).await.is_err() || read == 0 {
+            return;
+        }
+        if to.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}

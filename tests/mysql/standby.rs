@@ -1,0 +1,253 @@
+//! Two servers on one database that three nodes replicate, under load: the owner is killed, is
+//! stopped past its lease and woken, loses its node, or is cut off. Nothing that was confirmed may be
+//! lost, and no ack undone; how long it took is printed. `GMQ_STANDBY_ROUNDS` says how often.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gmq::client::Profile;
+use gmq::torture::load::Load;
+use sqlx::Row;
+use tokio::task::JoinSet;
+
+use super::proxy::Proxy;
+use super::{database, galera};
+
+const GMQ: &str = env!("CARGO_BIN_EXE_gmq");
+
+/// Each kind of fault once, in the ordinary run.
+const ROUNDS: u64 = 4;
+
+const LEASE: Duration = Duration::from_secs(2);
+
+/// Longer than any takeover, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Killed,
+    Stopped,
+    CutOff,
+    NodeKilled,
+}
+
+const FAULTS: [Fault; 4] = [Fault::Killed, Fault::Stopped, Fault::CutOff, Fault::NodeKilled];
+
+/// One server, with a way to its node that can be cut.
+struct Server {
+    dir: PathBuf,
+    url: String,
+    proxy: Proxy,
+    node: usize,
+    child: Option<Child>,
+    address: String,
+}
+
+impl Server {
+    async fn new(dir: PathBuf, node: usize, database: &str) -> Self {
+        let upstream = galera()[node].rsplit('@').next().expect("a host").to_owned();
+        let proxy = Proxy::start(upstream).await;
+        let url = format!("mysql://root@{}/{database}", proxy.address);
+        Self { dir, url, proxy, node, child: None, address: String::new() }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(GMQ);
+        command
+            .env("GMQ_STORE", "mysql")
+            .env("GMQ_ACCOUNTS", "mysql")
+            .env("GMQ_DATABASE__URL", &self.url)
+            .env("GMQ_DATABASE__REPLICATED", "yes")
+            .env("GMQ_CLUSTER__LEASE", format!("{}s", LEASE.as_secs()));
+        command
+    }
+
+    fn start(&mut self) {
+        let path = self.dir.join("server.log");
+        let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        let listen = if self.address.is_empty() { "127.0.0.1:0" } else { &self.address };
+        let mut command = self.command();
+        command.args(["serve", "--listen", listen, "--config"]).arg(self.dir.join("gmq.toml"));
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            panic!("{}", std::fs::read_to_string(self.dir.join("server.log")).unwrap())
+        });
+        self.address = told["address"].as_str().unwrap().to_owned();
+        self.child = Some(child);
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Runs gmq with this server's settings, `input` on its standard input.
+    fn run(&self, arguments: &[&str], input: &str) {
+        use std::io::Write;
+        let mut command = self.command();
+        command.args(arguments).arg("--config").arg(self.dir.join("gmq.toml"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "{arguments:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A node of the cluster, by its number.
+fn node(number: usize, what: &str) -> PathBuf {
+    let folder = std::env::var("GMQ_TEST_DATABASES").expect(super::HOW);
+    Path::new(&folder).join(format!("node{}.{what}", number + 1))
+}
+
+fn kill_node(number: usize) {
+    let pid = std::fs::read_to_string(node(number, "pid")).unwrap();
+    assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+    let _ = std::fs::remove_file(node(number, "pid"));
+}
+
+/// Starts it again, and waits until it has caught up with the others.
+async fn start_node(number: usize) {
+    Command::new(node(number, "start")).stdin(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let status = Command::new("mariadb")
+            .args([
+                "--no-defaults",
+                "-u",
+                "root",
+                "-N",
+                "-e",
+                "SHOW STATUS LIKE 'wsrep_ready'",
+                "-S",
+            ])
+            .arg(node(number, "sock"))
+            .stderr(Stdio::null())
+            .output()
+            .unwrap();
+        if String::from_utf8_lossy(&status.stdout).contains("ON") {
+            return;
+        }
+        assert!(Instant::now() < until, "node {number} does not come back");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-rp").arg(from).arg(to).status().unwrap().success());
+}
+
+/// Waits until the server owns the tenant.
+async fn taken_over(server: &Server, database: &str) {
+    let name = std::fs::read_to_string(server.dir.join("data/node")).unwrap();
+    let address = super::address(&galera()[server.node], database);
+    let mut connection = address.connect().await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let owner = "SELECT LOWER(HEX(LEFT(server, 16))) FROM owners WHERE server <> ''";
+        // The cluster takes no statements while it finds out which nodes are gone.
+        if let Ok(rows) = sqlx::query(owner).fetch_all(&mut connection).await
+            && rows.iter().any(|row| row.get::<String, _>(0) == name.trim())
+        {
+            return;
+        }
+        assert!(Instant::now() < until, "nobody took over");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until a publish is confirmed that was not before `since`. Answers how long that took.
+async fn confirmed_after(load: &Load, since: Instant) -> Duration {
+    loop {
+        if let Some(at) = load.last_confirmed().filter(|at| *at > since) {
+            return at - since;
+        }
+        load.check().unwrap();
+        assert!(since.elapsed() < PATIENCE, "nobody took over");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
+    let rounds = std::env::var("GMQ_STANDBY_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
+    let database = database(&galera()[0], "standby").await;
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+    assert!(
+        Command::new(GMQ).arg("init").arg(&one).stdout(Stdio::null()).status().unwrap().success()
+    );
+    copy(&one, &other);
+    std::fs::remove_dir_all(other.join("data")).unwrap();
+    std::fs::create_dir(other.join("data")).unwrap();
+    let mut servers =
+        [Server::new(one.clone(), 0, &database).await, Server::new(other, 1, &database).await];
+
+    let mut profile = Profile::load(&one.join("client.toml")).unwrap();
+    let password = profile.password.as_ref().unwrap().to_string();
+    servers[0].run(&["admin", "tenant", "add", "default"], "");
+    let user = ["admin", "user", "add", "admin", "--grant", "all:#", "--password-stdin"];
+    servers[0].run(&user, &format!("{password}\n"));
+    servers.iter_mut().for_each(Server::start);
+    let port = |server: &Server| server.address.rsplit(':').next().unwrap().to_owned();
+    profile.server = format!("localhost:{},localhost:{}", port(&servers[0]), port(&servers[1]));
+
+    let load = Load::default();
+    let mut clients = JoinSet::new();
+    load.start_lasting(&mut clients, &profile);
+    confirmed_after(&load, Instant::now()).await;
+    taken_over(&servers[0], &database).await;
+    let mut owner = 0;
+    for round in 0..rounds {
+        let fault = FAULTS[round as usize % FAULTS.len()];
+        let began = Instant::now();
+        let server = &mut servers[owner];
+        match fault {
+            Fault::Killed => server.kill(),
+            Fault::Stopped => server.signal("-STOP"),
+            Fault::CutOff => server.proxy.cut(true),
+            Fault::NodeKilled => kill_node(server.node),
+        }
+        taken_over(&servers[1 - owner], &database).await;
+        let taken = began.elapsed();
+        confirmed_after(&load, Instant::now()).await;
+        let took = began.elapsed();
+        println!("round {round}: {fault:?}: taken over after {taken:?}, confirming after {took:?}");
+        let server = &mut servers[owner];
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        match fault {
+            Fault::Killed => server.start(),
+            Fault::Stopped => {
+                // Woken past its lease, it finds its writes refused.
+                tokio::time::sleep(LEASE).await;
+                server.signal("-CONT");
+            }
+            Fault::CutOff => server.proxy.cut(false),
+            Fault::NodeKilled => start_node(server.node).await,
+        }
+        confirmed_after(&load, Instant::now()).await;
+        load.check().unwrap();
+        owner = 1 - owner;
+    }
+    clients.shutdown().await;
+    let seen = load.finish(&profile).await.unwrap();
+    println!("{rounds} rounds: {seen:?}");
+    assert!(seen.confirmed > 0 && seen.acked > 0);
+}
