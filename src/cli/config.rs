@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::output::{self, OutputFormat};
 use super::{Failure, Outcome};
-use crate::config::{Config, Layers, Overrides};
+use crate::config::{AccountsKind, Config, Layers, Overrides, StoreKind};
 
 /// Look at the configuration.
 #[derive(Debug, Args)]
@@ -42,6 +42,15 @@ pub(super) fn run(command: ConfigCommand) -> Outcome {
             let problems = Config::check(&Layers::new(Some(&config), Overrides::default()));
             if problems.is_empty() {
                 println!("{} is right", config.display());
+                let config = Config::load(&Layers::new(Some(&config), Overrides::default()))?;
+                let in_database =
+                    (config.store == StoreKind::Mysql, config.accounts == AccountsKind::Mysql);
+                if let (true, false) | (false, true) = in_database {
+                    println!(
+                        "store and accounts are not both \"mysql\": this server works alone, and none \
+                         can stand by for it"
+                    );
+                }
                 return Ok(());
             }
             let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();

@@ -125,7 +125,8 @@ fn kill_node(number: usize) {
 
 /// Starts it again, and waits until it has caught up with the others.
 async fn start_node(number: usize) {
-    Command::new(node(number, "start")).stdin(Stdio::null()).spawn().unwrap();
+    let start = Command::new("sh").args(["-c", "\"$0\" &"]).arg(node(number, "start")).status();
+    assert!(start.unwrap().success());
     let until = Instant::now() + PATIENCE;
     loop {
         let status = Command::new("mariadb")
