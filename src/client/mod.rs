@@ -70,6 +70,18 @@ pub struct Client {
     in_flight: Arc<Semaphore>,
     answers: Arc<Answers>,
     resend: bool,
+    /// Closes the connection as the last clone goes, subscriptions and deliveries included: what it
+    /// has in hand would otherwise stay in hands that nobody uses.
+    _last: Arc<Last>,
+}
+
+/// See [`Client`].
+struct Last(Arc<Connection>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Names a delivery of this client. It is good for as long as the connection over which the message
@@ -106,7 +118,9 @@ impl Client {
 
     fn new(resend: bool) -> Self {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        Self { connection: Arc::default(), in_flight, answers: Arc::default(), resend }
+        let connection: Arc<Connection> = Arc::default();
+        let _last = Arc::new(Last(Arc::clone(&connection)));
+        Self { connection, in_flight, answers: Arc::default(), resend, _last }
     }
 
     /// Publishes one message and waits for its confirm.

@@ -107,6 +107,21 @@ async fn what_was_queued_is_sent_before_the_end_and_answered_after() {
 }
 
 /// Puts a stream under the client; when it ends, another one is expected.
+#[tokio::test]
+async fn the_last_handle_that_goes_ends_the_connection_and_confirms_still_come() {
+    let (client, mut server) = pair();
+    let other = client.clone();
+    let waiting = client.publish_pipelined(&queue(), &payload("a"), None).await.unwrap();
+    drop(client);
+    line(&mut server).await;
+    assert!(!other.connection.is_closing(), "one is left");
+    drop(other);
+    let mut rest = String::new();
+    assert_eq!(server.read_line(&mut rest).await.unwrap(), 0, "nothing more comes");
+    say(&mut server, r#"{"id":1,"ok":true,"seq":1}"#).await;
+    assert_eq!(waiting.await.unwrap().seq, Seq(1));
+}
+
 async fn stream_until_lost(client: &Client) -> (BufReader<DuplexStream>, oneshot::Receiver<()>) {
     let (near, far) = tokio::io::duplex(1 << 20);
     let connection = Arc::clone(&client.connection);

@@ -103,8 +103,8 @@ section! {
 }
 
 section! {
-    /// The MySQL or MariaDB database of store = "mysql" and accounts = "mysql"; docs/mysql.md says
-    /// how to prepare one.
+    /// The MySQL or MariaDB database where store or accounts is "mysql"; docs/mysql.md says how to
+    /// prepare one.
     Database in "database." named "database" {
         /// Where it is and as whom, "mysql://gmq@db.example:3306/gmq"; the password stands in
         /// password_file. Beyond loopback the connection is TLS and the certificate is verified.

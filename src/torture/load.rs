@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::client::{Client, Profile, payload};
+use crate::client::{Client, Error, Profile, payload};
 use crate::types::{Content, Message, QueueName};
 
 /// Connections that publish, and publishes that each has under way.
@@ -17,8 +17,14 @@ const IN_FLIGHT: u64 = 32;
 /// Connections that consume.
 const CONSUMERS: u64 = 2;
 
+/// Messages that each of these has in hand at most.
+const PREFETCH: u16 = 100;
+
 /// How long a queue may be silent before it is taken for empty.
 const SILENCE: Duration = Duration::from_secs(2);
+
+/// A queue that has messages and gives none for so long is broken.
+const EMPTY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A publish that is not answered for so long is given up.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -131,10 +137,7 @@ impl Load {
     /// If a confirmed message is lost, or another promise was broken.
     pub async fn finish(&self, profile: &Profile) -> Result<Seen, TortureError> {
         for number in 0..QUEUES.len() as u64 {
-            match self.consume(profile, &queue(number), SILENCE).await {
-                Err(TortureError::Failed(reason)) if reason.contains("no_such_queue") => {}
-                done => done?,
-            }
+            self.empty(profile, &queue(number)).await?;
         }
         self.check()?;
         let ledger = self.lock();
@@ -151,6 +154,29 @@ impl Load {
             acked: ledger.acked.len() as u64,
             repeated: ledger.delivered.values().filter(|times| **times > 1).count() as u64,
         })
+    }
+
+    /// Takes and acks until the queue says that it has nothing, or gives nothing for too long.
+    async fn empty(&self, profile: &Profile, queue: &QueueName) -> Result<(), TortureError> {
+        let until = Instant::now() + EMPTY_TIMEOUT;
+        loop {
+            match self.consume(profile, queue, SILENCE).await {
+                Err(TortureError::Failed(reason)) if reason.contains("no_such_queue") => {
+                    return Ok(());
+                }
+                done => done?,
+            }
+            let client = Client::connect(profile).await.map_err(failed)?;
+            let report = client.info(queue).await.map_err(failed)?;
+            if report.ready + report.delayed + report.in_hand == 0 {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                let why = client.doctor(queue).await.map_err(failed)?;
+                let what = format!("messages of {queue} do not come: {report:?}, {why:?}");
+                return Err(TortureError::Broken(what));
+            }
+        }
     }
 
     async fn publish_all(&self, profile: &Profile, number: u64) {
@@ -190,18 +216,31 @@ impl Load {
         silence: Duration,
     ) -> Result<(), TortureError> {
         let client = Client::connect(profile).await.map_err(failed)?;
-        let mut subscription = client.consume(queue, 100).await.map_err(failed)?;
+        let mut subscription = client.consume(queue, PREFETCH).await.map_err(failed)?;
+        // As many as the subscription has in hand are acknowledged at a time.
+        let mut acks: JoinSet<Result<(), Error>> = JoinSet::new();
         loop {
+            while let Some(done) = acks.try_join_next() {
+                done.map_err(failed)?.map_err(failed)?;
+            }
             let delivery = match tokio::time::timeout(silence, subscription.next()).await {
-                Err(_) => return Ok(()),
+                Err(_) => break,
                 Ok(None) => return Err(failed("the subscription ended")),
                 Ok(Some(delivery)) => delivery.map_err(failed)?,
             };
             let fence = delivery.message().fence.0;
             let Some(id) = self.seen(&delivery.message().content, fence) else { return Ok(()) };
-            delivery.ack().await.map_err(failed)?;
-            self.lock().acked.insert(id, fence);
+            let load = self.clone();
+            acks.spawn(async move {
+                delivery.ack().await?;
+                load.lock().acked.insert(id, fence);
+                Ok(())
+            });
         }
+        while let Some(done) = acks.join_next().await {
+            done.map_err(failed)?.map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Notes a delivery; `None` if it breaks a promise.

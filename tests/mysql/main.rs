@@ -1,8 +1,10 @@
 //! The store and the standby over real databases: one MariaDB and a Galera cluster of three nodes,
 //! which `scripts/databases` runs.
 
+mod faults;
 mod proxy;
 mod race;
+mod server;
 mod standby;
 
 use gmq::mysql::{Address, migrate};
@@ -12,7 +14,6 @@ use sqlx::{AssertSqlSafe, Connection};
 const HOW: &str = "run ./scripts/test, or: scripts/databases cargo test --test mysql";
 
 /// Where the one MariaDB is.
-#[allow(dead_code)]
 fn mariadb() -> String {
     std::env::var("GMQ_TEST_MARIADB").expect(HOW)
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// See the module.
 pub struct Proxy {
     pub address: String,
     cut: Arc<watch::Sender<bool>>,
+    severed: Arc<Notify>,
 }
 
 impl Proxy {
@@ -18,22 +19,35 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let cut = Arc::new(watch::Sender::new(false));
-        let state = Arc::clone(&cut);
+        let (state, severed) = (Arc::clone(&cut), Arc::new(Notify::new()));
+        let ends = Arc::clone(&severed);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (upstream, state) = (upstream.clone(), state.subscribe());
+                let ends = Arc::clone(&ends);
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(upstream).await else { return };
                     let (client_in, client_out) = client.into_split();
                     let (server_in, server_out) = server.into_split();
-                    tokio::join!(
-                        pass(client_in, server_out, state.clone()),
-                        pass(server_in, client_out, state)
-                    );
+                    let both = async {
+                        tokio::join!(
+                            pass(client_in, server_out, state.clone()),
+                            pass(server_in, client_out, state)
+                        )
+                    };
+                    tokio::select! {
+                        _ = both => {}
+                        () = ends.notified() => {}
+                    }
                 });
             }
         });
-        Self { address, cut }
+        Self { address, cut, severed }
+    }
+
+    /// Ends all connections that there are.
+    pub fn sever(&self) {
+        self.severed.notify_waiters();
     }
 
     /// Lets nothing through, or everything again.

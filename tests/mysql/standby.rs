@@ -2,25 +2,19 @@
 //! stopped past its lease and woken, loses its node, or is cut off. Nothing that was confirmed may be
 //! lost, and no ack undone; how long it took is printed. `GMQ_STANDBY_ROUNDS` says how often.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gmq::client::Profile;
 use gmq::torture::load::Load;
 use sqlx::Row;
 use tokio::task::JoinSet;
 
-use super::proxy::Proxy;
+use super::server::{GMQ, LEASE, Server};
 use super::{database, galera};
-
-const GMQ: &str = env!("CARGO_BIN_EXE_gmq");
 
 /// Each kind of fault once, in the ordinary run.
 const ROUNDS: u64 = 4;
-
-const LEASE: Duration = Duration::from_secs(2);
 
 /// Longer than any takeover, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,82 +28,6 @@ enum Fault {
 }
 
 const FAULTS: [Fault; 4] = [Fault::Killed, Fault::Stopped, Fault::CutOff, Fault::NodeKilled];
-
-/// One server, with a way to its node that can be cut.
-struct Server {
-    dir: PathBuf,
-    url: String,
-    proxy: Proxy,
-    node: usize,
-    child: Option<Child>,
-    address: String,
-}
-
-impl Server {
-    async fn new(dir: PathBuf, node: usize, database: &str) -> Self {
-        let upstream = galera()[node].rsplit('@').next().expect("a host").to_owned();
-        let proxy = Proxy::start(upstream).await;
-        let url = format!("mysql://root@{}/{database}", proxy.address);
-        Self { dir, url, proxy, node, child: None, address: String::new() }
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(GMQ);
-        command
-            .env("GMQ_STORE", "mysql")
-            .env("GMQ_ACCOUNTS", "mysql")
-            .env("GMQ_DATABASE__URL", &self.url)
-            .env("GMQ_DATABASE__REPLICATED", "yes")
-            .env("GMQ_CLUSTER__LEASE", format!("{}s", LEASE.as_secs()));
-        command
-    }
-
-    fn start(&mut self) {
-        let path = self.dir.join("server.log");
-        let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
-        let listen = if self.address.is_empty() { "127.0.0.1:0" } else { &self.address };
-        let mut command = self.command();
-        command.args(["serve", "--listen", listen, "--config"]).arg(self.dir.join("gmq.toml"));
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let told: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| {
-            panic!("{}", std::fs::read_to_string(self.dir.join("server.log")).unwrap())
-        });
-        self.address = told["address"].as_str().unwrap().to_owned();
-        self.child = Some(child);
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.as_ref().expect("it runs").id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-    }
-
-    fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    /// Runs gmq with this server's settings, `input` on its standard input.
-    fn run(&self, arguments: &[&str], input: &str) {
-        use std::io::Write;
-        let mut command = self.command();
-        command.args(arguments).arg("--config").arg(self.dir.join("gmq.toml"));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "{arguments:?}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
 
 /// A node of the cluster, by its number.
 fn node(number: usize, what: &str) -> PathBuf {
@@ -158,7 +76,7 @@ fn copy(from: &Path, to: &Path) {
 /// Waits until the server owns the tenant.
 async fn taken_over(server: &Server, database: &str) {
     let name = std::fs::read_to_string(server.dir.join("data/node")).unwrap();
-    let address = super::address(&galera()[server.node], database);
+    let address = super::address(&server.upstream, database);
     let mut connection = address.connect().await.unwrap();
     let until = Instant::now() + PATIENCE;
     loop {
@@ -198,14 +116,12 @@ async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
     copy(&one, &other);
     std::fs::remove_dir_all(other.join("data")).unwrap();
     std::fs::create_dir(other.join("data")).unwrap();
-    let mut servers =
-        [Server::new(one.clone(), 0, &database).await, Server::new(other, 1, &database).await];
+    let mut servers = [
+        Server::new(one.clone(), &galera()[0], &database).await,
+        Server::new(other, &galera()[1], &database).await,
+    ];
 
-    let mut profile = Profile::load(&one.join("client.toml")).unwrap();
-    let password = profile.password.as_ref().unwrap().to_string();
-    servers[0].run(&["admin", "tenant", "add", "default"], "");
-    let user = ["admin", "user", "add", "admin", "--grant", "all:#", "--password-stdin"];
-    servers[0].run(&user, &format!("{password}\n"));
+    let mut profile = servers[0].make_accounts();
     servers.iter_mut().for_each(Server::start);
     let port = |server: &Server| server.address.rsplit(':').next().unwrap().to_owned();
     profile.server = format!("localhost:{},localhost:{}", port(&servers[0]), port(&servers[1]));
@@ -224,7 +140,7 @@ async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
             Fault::Killed => server.kill(),
             Fault::Stopped => server.signal("-STOP"),
             Fault::CutOff => server.proxy.cut(true),
-            Fault::NodeKilled => kill_node(server.node),
+            Fault::NodeKilled => kill_node(owner),
         }
         taken_over(&servers[1 - owner], &database).await;
         let taken = began.elapsed();
@@ -241,7 +157,7 @@ async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
                 server.signal("-CONT");
             }
             Fault::CutOff => server.proxy.cut(false),
-            Fault::NodeKilled => start_node(server.node).await,
+            Fault::NodeKilled => start_node(owner).await,
         }
         confirmed_after(&load, Instant::now()).await;
         load.check().unwrap();

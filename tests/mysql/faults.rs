@@ -1,0 +1,119 @@
+//! A server whose database breaks connections off, is silent, or is not as it must be.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gmq::client::{Client, Error, payload};
+use gmq::torture::load::Load;
+use gmq::types::QueueName;
+use sqlx::AssertSqlSafe;
+use tokio::task::JoinSet;
+
+use super::server::{GMQ, LEASE, Server};
+use super::{address, database, mariadb};
+
+/// Connections that are broken off under load, replies of commits among them.
+const BREAKS: u64 = 60;
+
+async fn server(folder: &tempfile::TempDir, name: &str) -> (Server, String) {
+    let database = database(&mariadb(), name).await;
+    let dir = folder.path().join("bus");
+    assert!(
+        Command::new(GMQ).arg("init").arg(&dir).stdout(Stdio::null()).status().unwrap().success()
+    );
+    (Server::new(dir, &mariadb(), &database).await, database)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_break_at_any_moment_lose_nothing_and_double_no_ack() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, _) = server(&folder, "breaks").await;
+    let mut profile = server.make_accounts();
+    server.start();
+    profile.server = server.address.clone();
+    let load = Load::default();
+    let mut clients = JoinSet::new();
+    load.start_lasting(&mut clients, &profile);
+    for n in 0..BREAKS {
+        tokio::time::sleep(Duration::from_millis(20 + n * 7 % 60)).await;
+        server.proxy.sever();
+        load.check().unwrap();
+    }
+    let until = Instant::now() + Duration::from_secs(30);
+    let settled = Instant::now();
+    while load.last_confirmed().is_none_or(|at| at < settled) {
+        assert!(Instant::now() < until, "it does not recover");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    clients.shutdown().await;
+    let seen = load.finish(&profile).await.unwrap();
+    println!("{BREAKS} connections broken off: {seen:?}");
+    assert!(seen.confirmed > 0 && seen.acked > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_database_confirms_nothing_and_the_server_recovers_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, _) = server(&folder, "silent").await;
+    let mut profile = server.make_accounts();
+    server.start();
+    profile.server = server.address.clone();
+    let queue = QueueName::new("orders").unwrap();
+    let client = Client::connect(&profile).await.unwrap();
+    client.publish(&queue, payload(b"before".to_vec())).await.unwrap();
+
+    server.proxy.cut(true);
+    let publishing = client.publish(&queue, payload(b"meanwhile".to_vec()));
+    let refused = tokio::time::timeout(LEASE * 10, publishing).await.expect("it is answered");
+    match refused {
+        Err(Error::Refused(error)) => assert_eq!(error.code, "storage_unavailable"),
+        other => panic!("{other:?}"),
+    }
+    // Whoever comes now is told, and not kept waiting.
+    let told = tokio::time::timeout(LEASE * 10, Client::connect(&profile)).await.unwrap();
+    assert!(matches!(told, Err(Error::Login(_))), "{:?}", told.err());
+
+    server.proxy.cut(false);
+    let until = Instant::now() + Duration::from_secs(30);
+    let client = loop {
+        match Client::connect(&profile).await {
+            Ok(client) => break client,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    client.publish(&queue, payload(b"after".to_vec())).await.unwrap();
+}
+
+/// What `gmq serve` says as it refuses to start.
+async fn refusal(server: &Server) -> String {
+    let mut command = server.command();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(server.dir.join("gmq.toml"));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_not_as_it_must_be_is_refused_at_the_start_with_the_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, database) = server(&folder, "refused").await;
+    let mut connection = address(&mariadb(), &database).connect().await.unwrap();
+    let mut sql = async |text: &'static str| {
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
+    };
+    sql("UPDATE _sqlx_migrations SET success = FALSE WHERE version = 13").await;
+    let said = refusal(&server).await;
+    assert!(
+        said.contains("migration 13") && said.contains("DELETE FROM _sqlx_migrations"),
+        "{said}"
+    );
+    sql("UPDATE _sqlx_migrations SET success = TRUE").await;
+    sql("INSERT INTO _sqlx_migrations SELECT 999, 'x', NOW(), 1, 'x', 0").await;
+    assert!(refusal(&server).await.contains("newer version"));
+    sql("DELETE FROM _sqlx_migrations WHERE version IN (15, 999)").await;
+    assert!(refusal(&server).await.contains("gmq admin migrate"));
+    server.proxy.cut(true);
+    let said = refusal(&server).await;
+    assert!(said.contains("cannot be reached") && said.contains("database.url"), "{said}");
+}
