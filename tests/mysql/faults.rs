@@ -60,10 +60,10 @@ async fn a_silent_database_confirms_nothing_and_the_server_recovers_by_itself() 
     profile.server = server.address.clone();
     let queue = QueueName::new("orders").unwrap();
     let client = Client::connect(&profile).await.unwrap();
-    client.publish(&queue, payload(b"before".to_vec())).await.unwrap();
+    client.publish(&queue, payload(b"before")).await.unwrap();
 
     server.proxy.cut(true);
-    let publishing = client.publish(&queue, payload(b"meanwhile".to_vec()));
+    let publishing = client.publish(&queue, payload(b"meanwhile"));
     let refused = tokio::time::timeout(LEASE * 10, publishing).await.expect("it is answered");
     match refused {
         Err(Error::Refused(error)) => assert_eq!(error.code, "storage_unavailable"),
@@ -82,7 +82,7 @@ async fn a_silent_database_confirms_nothing_and_the_server_recovers_by_itself() 
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    client.publish(&queue, payload(b"after".to_vec())).await.unwrap();
+    client.publish(&queue, payload(b"after")).await.unwrap();
 }
 
 /// What `gmq serve` says as it refuses to start.
