@@ -244,3 +244,48 @@ fn a_stopping_server_gives_and_takes_no_more_but_settles() {
     assert_eq!(texts(&effects), Vec::<String>::new());
     assert_eq!(bench.counts("q"), (1, 0, 0));
 }
+
+#[test]
+fn a_hundred_consumers_get_alike() {
+    let mut bench = Bench::new(memory(), open());
+    let connection = |n: u64| ConnectionId(1_000 + n);
+    bench.publish("q", &["first"]);
+    for n in 0..100 {
+        bench.send(connection(n), consume("q", 3));
+    }
+    let mut got = std::collections::BTreeMap::new();
+    let mut to_ack: Vec<(ConnectionId, Tag)> = Vec::new();
+    for _ in 0..8 {
+        let mut effects = bench.publish("q", &["x"; 137]);
+        // Whoever got something is done with it, one after the other.
+        while !effects.is_empty() || !to_ack.is_empty() {
+            for (to, delivery) in deliveries(&effects) {
+                *got.entry(to).or_insert(0) += 1;
+                to_ack.push((to, delivery.tag));
+            }
+            let Some((from, tag)) = to_ack.pop() else { break };
+            effects = bench.send(from, Request::Ack(Tags::List(vec![tag])));
+        }
+    }
+    let (least, most) = (got.values().min().copied(), got.values().max().copied());
+    let (Some(least), Some(most)) = (least, most) else { panic!("{got:?}") };
+    assert_eq!(got.len(), 100);
+    assert!(most * 10 <= least * 11, "within 10 %: {least} and {most}");
+}
+
+#[test]
+fn a_group_that_blocks_holds_up_no_other_however_much_of_it_is_ahead() {
+    let mut bench = Bench::new(memory(), open());
+    let of = |group: &str, text: &str| {
+        let properties = Properties { group: Some(group.into()), ..Properties::default() };
+        Message { properties: Some(properties.into()), ..message(text) }
+    };
+    let messages = vec![of("blocked", "blocked"); 100_000];
+    bench.send(A, Request::Publish { to: to("q"), messages, batch: true, require: None });
+    let messages = vec![of("b", "b1"), of("b", "b2"), message("plain"), of("c", "c1")];
+    bench.send(A, Request::Publish { to: to("q"), messages, batch: true, require: None });
+    let effects = bench.send(B, consume("q", 100));
+    assert_eq!(texts(&effects), ["blocked", "b1", "plain", "c1"]);
+    assert_eq!(texts(&bench.send(B, ack(&[2]))), ["b2"], "its turn");
+    assert_eq!(bench.counts("q"), (0, 99_999, 4));
+}
