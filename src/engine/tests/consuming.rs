@@ -246,34 +246,6 @@ fn a_stopping_server_gives_and_takes_no_more_but_settles() {
 }
 
 #[test]
-fn a_hundred_consumers_get_alike() {
-    let mut bench = Bench::new(memory(), open());
-    let connection = |n: u64| ConnectionId(1_000 + n);
-    bench.publish("q", &["first"]);
-    for n in 0..100 {
-        bench.send(connection(n), consume("q", 3));
-    }
-    let mut got = std::collections::BTreeMap::new();
-    let mut to_ack: Vec<(ConnectionId, Tag)> = Vec::new();
-    for _ in 0..8 {
-        let mut effects = bench.publish("q", &["x"; 137]);
-        // Whoever got something is done with it, one after the other.
-        while !effects.is_empty() || !to_ack.is_empty() {
-            for (to, delivery) in deliveries(&effects) {
-                *got.entry(to).or_insert(0) += 1;
-                to_ack.push((to, delivery.tag));
-            }
-            let Some((from, tag)) = to_ack.pop() else { break };
-            effects = bench.send(from, Request::Ack(Tags::List(vec![tag])));
-        }
-    }
-    let (least, most) = (got.values().min().copied(), got.values().max().copied());
-    let (Some(least), Some(most)) = (least, most) else { panic!("{got:?}") };
-    assert_eq!(got.len(), 100);
-    assert!(most * 10 <= least * 11, "within 10 %: {least} and {most}");
-}
-
-#[test]
 fn a_group_that_blocks_holds_up_no_other_however_much_of_it_is_ahead() {
     let mut bench = Bench::new(memory(), open());
     let of = |group: &str, text: &str| {
