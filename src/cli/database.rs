@@ -3,12 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::{Failure, Outcome};
-use crate::config::Config;
+use crate::config::{AccountsKind, Config, StoreKind};
 use crate::mysql::Address;
+
+/// Between two looks for a database that is not there.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// Where it is and as whom.
 pub(super) fn address(config: &Config) -> Outcome<Address> {
@@ -20,6 +24,19 @@ pub(super) fn address(config: &Config) -> Outcome<Address> {
     };
     let password = database.password_file.as_deref().map(password).transpose()?;
     Ok(Address::new(&url.0, password, database.ca.as_deref())?)
+}
+
+/// Comes back once the database can be reached, or at once where none is used.
+pub(super) async fn wait(config: &Config) -> Outcome {
+    if config.store != StoreKind::Mysql && config.accounts != AccountsKind::Mysql {
+        return Ok(());
+    }
+    let address = address(config)?;
+    while let Err(error) = address.connect().await {
+        tracing::warn!(%error, "waiting for the database");
+        tokio::time::sleep(WAIT).await;
+    }
+    Ok(())
 }
 
 /// The first line of a file that nobody else can read.

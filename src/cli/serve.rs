@@ -10,7 +10,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, Outcome, accounts, storage};
+use super::{Failure, Outcome, accounts, database, storage};
 use crate::accounts::Accounts;
 use crate::config::{Config, Layers, Overrides};
 use crate::server::Server;
@@ -26,6 +26,9 @@ pub(super) struct Serve {
     /// Listen there instead; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
+    /// Wait for the database that the configuration names instead of ending where it is not there.
+    #[arg(long)]
+    wait: bool,
 }
 
 /// Where to listen, as it is typed.
@@ -37,6 +40,12 @@ pub(super) async fn run(command: Serve) -> Outcome {
     let config = load_config(&command.config, command.listen)?;
     telemetry::init(&config.log)?;
     let mut signals = Signals::new()?;
+    if command.wait {
+        tokio::select! {
+            reached = database::wait(&config) => reached?,
+            () = signals.next() => return Ok(()),
+        }
+    }
     let prepared = prepare(&config).await?;
     let address = prepared.server.address()?;
     println!(r#"{{"event":"listening","address":"{address}"}}"#);

@@ -113,7 +113,26 @@ async fn a_database_that_is_not_as_it_must_be_is_refused_at_the_start_with_the_m
     assert!(refusal(&server).await.contains("newer version"));
     sql("DELETE FROM _sqlx_migrations WHERE version IN (15, 999)").await;
     assert!(refusal(&server).await.contains("gmq admin migrate"));
+    sql("UPDATE _sqlx_migrations SET success = TRUE").await;
     server.proxy.cut(true);
     let said = refusal(&server).await;
     assert!(said.contains("cannot be reached") && said.contains("database.url"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_told_to_waits_for_its_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, _) = server(&folder, "waits").await;
+    let mut profile = server.make_accounts();
+    server.proxy.cut(true);
+    let proxy = server.proxy.clone();
+    // It is there only after the server has looked for it in vain.
+    let opening = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        proxy.cut(false);
+    });
+    server.start_with(&["--wait"]);
+    opening.await.unwrap();
+    profile.server = server.address.clone();
+    Client::connect(&profile).await.unwrap();
 }

@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
 /// See the module.
+#[derive(Clone)]
 pub struct Proxy {
     pub address: String,
     cut: Arc<watch::Sender<bool>>,

@@ -56,11 +56,16 @@ impl Server {
     }
 
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    pub fn start_with(&mut self, flags: &[&str]) {
         let path = self.dir.join("server.log");
         let log = std::fs::File::options().create(true).append(true).open(path).unwrap();
         let listen = if self.address.is_empty() { "127.0.0.1:0" } else { &self.address };
         let mut command = self.command();
-        command.args(["serve", "--listen", listen, "--config"]).arg(self.dir.join("gmq.toml"));
+        command.args(["serve", "--listen", listen]).args(flags);
+        command.arg("--config").arg(self.dir.join("gmq.toml"));
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
