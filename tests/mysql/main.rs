@@ -24,6 +24,15 @@ fn galera() -> Vec<String> {
     all.split(',').map(str::to_owned).collect()
 }
 
+/// One test at a time has the cluster, over processes too: some kill its nodes.
+fn cluster_alone() -> std::fs::File {
+    let folder = std::env::var("GMQ_TEST_DATABASES").expect(HOW);
+    let path = std::path::Path::new(&folder).join("cluster.lock");
+    let file = std::fs::File::create(path).expect("a file to lock");
+    tokio::task::block_in_place(|| file.lock()).expect("the cluster");
+    file
+}
+
 /// A new database there, with all tables; answers its name.
 async fn database(server: &str, name: &str) -> String {
     let name = format!("{name}_{}", std::process::id());

@@ -8,7 +8,7 @@ use gmq::mysql::Address;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Connection, Row};
 
-use super::{address, database, galera};
+use super::{address, cluster_alone, database, galera};
 
 const ROUNDS: u64 = 1_000;
 
@@ -21,6 +21,7 @@ struct Tally {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_and_a_takeover_at_two_nodes_never_both_win() {
+    let _alone = cluster_alone();
     let nodes = galera();
     let name = database(&nodes[0], "race").await;
     let tenants = 4;
@@ -51,6 +52,10 @@ async fn race(tenant: u64, old: Address, new: Address, rounds: u64) -> Tally {
         .execute(&mut a)
         .await
         .unwrap();
+    // The other node has it, too, once it has answered a read.
+    let there = "SELECT COUNT(*) FROM owners WHERE tenant = ?";
+    let there = sqlx::query(there).bind(&id[..]).fetch_one(&mut b).await.unwrap();
+    assert_eq!(there.get::<i64, _>(0), 1);
     let mut tally = Tally::default();
     for round in 0..rounds {
         let delay = Duration::from_micros((round * 7919) % 1_500);

@@ -11,7 +11,7 @@ use sqlx::Row;
 use tokio::task::JoinSet;
 
 use super::server::{GMQ, LEASE, Server};
-use super::{database, galera};
+use super::{cluster_alone, database, galera};
 
 /// Each kind of fault once, in the ordinary run.
 const ROUNDS: u64 = 4;
@@ -106,6 +106,7 @@ async fn confirmed_after(load: &Load, since: Instant) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
+    let _alone = cluster_alone();
     let rounds = std::env::var("GMQ_STANDBY_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
     let database = database(&galera()[0], "standby").await;
     let folder = tempfile::tempdir().unwrap();
