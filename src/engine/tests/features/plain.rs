@@ -105,7 +105,9 @@ impl PlainQueue {
     pub(super) fn give_back(&mut self, seq: u64, until: WallMs, now: WallMs) {
         let counts = self.settings.max_attempts;
         let message = self.messages.get_mut(&seq).unwrap();
-        message.dated |= until > now && self.settings.ttl_ms.is_some();
+        if until > now && self.settings.ttl_ms.is_some() {
+            (message.dated, message.blind) = (true, false);
+        }
         if until > 0 || counts.is_some() {
             message.stored = (message.attempt, until, None);
         }

@@ -53,14 +53,18 @@ impl Driver {
             }
         }
         self.begin();
-        let new = |driver: &mut Self, queue: &QueueName| driver.plain_room(queue, &then);
-        let reply = if queues.iter().try_for_each(|queue| new(self, queue)).is_err() {
+        // Doubles are looked for in all of the queues before room is made in any.
+        let places: Vec<_> =
+            queues.iter().map(|queue| self.places(&self.queues[queue], &then)).collect();
+        let copies = || queues.iter().zip(&places);
+        let room = |(queue, places): (_, &Vec<_>)| self.plain_room(queue, &then, places);
+        let reply = if copies().try_for_each(room).is_err() {
             self.queues = before;
             Err(Refusal::QueueFull)
         } else {
             let mut reply = None;
-            for queue in &queues {
-                let (seqs, duplicates) = self.store(queue, &then);
+            for (queue, places) in copies() {
+                let (seqs, duplicates) = self.store(queue, &then, places);
                 let level = None;
                 reply = Some(Reply::Published { seqs, duplicates, batch, level });
             }
@@ -121,9 +125,13 @@ impl Driver {
     }
 
     /// Takes out what makes room for the new ones of these messages.
-    pub(super) fn plain_room(&mut self, name: &QueueName, messages: &[Message]) -> Result<(), ()> {
-        let places = self.places(&self.queues[name], messages);
-        let new = messages.iter().zip(&places).filter(|(_, place)| place.is_none());
+    fn plain_room(
+        &mut self,
+        name: &QueueName,
+        messages: &[Message],
+        places: &[Option<u64>],
+    ) -> Result<(), ()> {
+        let new = messages.iter().zip(places).filter(|(_, place)| place.is_none());
         let sizes: Vec<u64> = new.map(|(message, _)| message.size()).collect();
         let (count, bytes) = (sizes.len() as u64, sizes.iter().sum());
         self.make_room(name, count, bytes)?;
@@ -193,13 +201,17 @@ impl Driver {
         seq
     }
 
-    pub(super) fn store(&mut self, name: &QueueName, messages: &[Message]) -> (Vec<Seq>, Vec<u32>) {
-        let places = self.places(&self.queues[name], messages);
+    fn store(
+        &mut self,
+        name: &QueueName,
+        messages: &[Message],
+        places: &[Option<u64>],
+    ) -> (Vec<Seq>, Vec<u32>) {
         let (mut seqs, mut duplicates) = (Vec::new(), Vec::new());
         for (index, (message, place)) in messages.iter().zip(places).enumerate() {
             match place {
                 Some(seq) => {
-                    seqs.push(Seq(seq));
+                    seqs.push(Seq(*seq));
                     duplicates.push(index as u32);
                     self.queues.get_mut(name).unwrap().counters.duplicates += 1;
                 }
