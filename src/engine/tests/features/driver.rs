@@ -226,7 +226,9 @@ impl Driver {
                 let (attempt, not_before, rejected) = message.stored.clone();
                 (message.attempt, message.not_before) = (attempt, not_before);
                 message.blind = false;
-                message.dated |= queue.settings.ttl_ms.is_some();
+                // The store names one by one what was delayed or returned, and no other.
+                let named = message.stored.0 > 0 || message.message.not_before() > 0;
+                message.dated = named && queue.settings.ttl_ms.is_some();
                 message.place = match rejected {
                     Some(detail) => Place::Dead(DeadReason::Rejected, detail),
                     None => Place::Idle,
