@@ -82,7 +82,12 @@ pub enum AccountsError {
     /// Anything else that the database says.
     #[error(
         "the accounts database cannot be used: {0}; try again, and if it stays so restore a copy of \
-         data_dir/accounts.db"
+         it (data_dir/accounts.db, or the database of database.url)"
     )]
     Database(#[from] sqlx::Error),
+}
+
+/// A value that this program would not have written.
+pub(super) fn damaged(error: impl std::fmt::Display) -> AccountsError {
+    AccountsError::Damaged(error.to_string())
 }

@@ -157,3 +157,12 @@ pub trait Accounts: Send + Sync {
     /// Ends in order.
     fn close(&self) -> Answer<'_, ()>;
 }
+
+/// A new identity of a tenant or a user.
+fn random_identity() -> Result<Vec<u8>, AccountsError> {
+    let mut bytes = vec![0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        AccountsError::Database(sqlx::Error::Io(std::io::Error::other(error.to_string())))
+    })?;
+    Ok(bytes)
+}

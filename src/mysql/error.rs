@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use sqlx::mysql::MySqlDatabaseError;
+
 use super::Address;
 
 /// See the module.
@@ -83,4 +85,23 @@ impl DatabaseError {
     pub(super) fn unreachable(address: &Address, reason: &dyn Display) -> Self {
         DatabaseError::Unreachable { address: address.to_string(), reason: reason.to_string() }
     }
+}
+
+/// The transaction met another one and was rolled back: a deadlock, a wait for a lock, or at
+/// another node of a cluster. It may be tried again.
+pub(crate) fn is_collision(error: &sqlx::Error) -> bool {
+    matches!(number_of(error), Some(1213 | 1205))
+}
+
+/// The database is well, and will never take this: a value out of range, a missing table or right.
+/// Not so: it is read-only, shutting down, not in a quorum, out of room or of connections.
+pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
+    const PASSING: [u16; 14] =
+        [1021, 1040, 1041, 1047, 1053, 1114, 1158, 1159, 1160, 1161, 1290, 1836, 1927, 3169];
+    number_of(error).is_some_and(|number| !PASSING.contains(&number)) && !is_collision(error)
+}
+
+fn number_of(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(error.number())
 }

@@ -19,6 +19,7 @@ use sqlx::{ConnectOptions, Connection, Row};
 use zeroize::Zeroizing;
 
 pub use error::DatabaseError;
+pub(crate) use error::{is_collision, is_refusal};
 pub use schema::{Schema, migrate, schema};
 
 type Result<T> = std::result::Result<T, DatabaseError>;

@@ -79,37 +79,29 @@ pub struct Load {
 impl Load {
     /// Starts clients that go on until the server is gone.
     pub fn start(&self, clients: &mut JoinSet<()>, profile: &Profile) {
-        for number in 0..PUBLISHERS {
-            let (load, profile) = (self.clone(), profile.clone());
-            clients.spawn(async move {
-                load.publish_all(&profile, number).await;
-            });
-        }
-        for number in 0..CONSUMERS {
-            let (load, profile) = (self.clone(), profile.clone());
-            clients.spawn(async move {
-                // An error is the end of the server.
-                let _ = load.consume(&profile, &queue(number), Duration::MAX).await;
-            });
-        }
+        self.spawn(clients, profile, false);
     }
 
     /// Starts clients that connect again and again, to whichever of the profile's addresses serves.
     pub fn start_lasting(&self, clients: &mut JoinSet<()>, profile: &Profile) {
-        for number in 0..PUBLISHERS {
+        self.spawn(clients, profile, true);
+    }
+
+    fn spawn(&self, clients: &mut JoinSet<()>, profile: &Profile, lasting: bool) {
+        for number in 0..PUBLISHERS + CONSUMERS {
             let (load, profile) = (self.clone(), profile.clone());
             clients.spawn(async move {
                 loop {
-                    load.publish_all(&profile, number).await;
-                    tokio::time::sleep(PAUSE).await;
-                }
-            });
-        }
-        for number in 0..CONSUMERS {
-            let (load, profile) = (self.clone(), profile.clone());
-            clients.spawn(async move {
-                loop {
-                    let _ = load.consume(&profile, &queue(number), Duration::MAX).await;
+                    if number < PUBLISHERS {
+                        load.publish_all(&profile, number).await;
+                    } else {
+                        // An error is the end of the server.
+                        let queue = queue(number - PUBLISHERS);
+                        let _ = load.consume(&profile, &queue, Duration::MAX).await;
+                    }
+                    if !lasting {
+                        break;
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             });

@@ -6,6 +6,7 @@ use sqlx::{Connection, Row};
 use zeroize::Zeroizing;
 
 use super::{AccountsError, TenantRecord, UserRecord};
+use crate::accounts::error::damaged;
 use crate::types::{Grant, Grants, Quotas, TenantId, TenantName, UserId, UserName};
 
 type Result<T> = std::result::Result<T, AccountsError>;
@@ -140,10 +141,6 @@ fn tenant_record(row: &MySqlRow) -> Result<TenantRecord> {
         auto_create: number(row, "auto_create")? != 0,
         defaults: serde_json::from_str(&defaults).map_err(damaged)?,
     })
-}
-
-pub(super) fn damaged(error: impl std::fmt::Display) -> AccountsError {
-    AccountsError::Damaged(error.to_string())
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(row: &MySqlRow, name: &str) -> Result<T> {

@@ -5,10 +5,13 @@
 use std::time::Duration;
 
 use sqlx::Row;
-use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlPool};
+use sqlx::mysql::{MySqlConnection, MySqlPool};
 
-use super::read::{damaged, tenant_id};
+use super::read::tenant_id;
 use super::{AccountsError, NewUser, TenantChange, UserChange};
+use crate::accounts::error::damaged;
+use crate::accounts::random_identity;
+use crate::mysql::is_collision;
 use crate::types::{Grant, San, SettingsPatch, TenantId, TenantName, UserId, UserName};
 
 type Result<T> = std::result::Result<T, AccountsError>;
@@ -31,20 +34,15 @@ pub(super) enum Change<'a> {
 pub(super) async fn change(pool: &MySqlPool, change: Change<'_>) -> Result<()> {
     for attempt in 1.. {
         match try_change(pool, &change).await {
-            Err(AccountsError::Database(error)) if attempt < ATTEMPTS_MAX && meets(&error) => {
+            Err(AccountsError::Database(error))
+                if attempt < ATTEMPTS_MAX && is_collision(&error) =>
+            {
                 tokio::time::sleep(PAUSE * attempt).await;
             }
             done => return done,
         }
     }
     Ok(())
-}
-
-/// The database ended the transaction in favour of another one.
-fn meets(error: &sqlx::Error) -> bool {
-    let error = error.as_database_error();
-    let error = error.and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
-    error.is_some_and(|error| matches!(error.number(), 1213 | 1205))
 }
 
 async fn try_change(pool: &MySqlPool, change: &Change<'_>) -> Result<()> {
@@ -292,12 +290,4 @@ async fn raise_credentials(connection: &mut MySqlConnection, id: &[u8]) -> Resul
     let query = "UPDATE users SET credentials_version = credentials_version + 1 WHERE id = ?";
     sqlx::query(query).bind(id).execute(connection).await?;
     Ok(())
-}
-
-fn random_identity() -> Result<Vec<u8>> {
-    let mut bytes = vec![0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        AccountsError::Database(sqlx::Error::Io(std::io::Error::other(error.to_string())))
-    })?;
-    Ok(bytes)
 }

@@ -6,6 +6,7 @@ use sqlx::{Row, SqlitePool};
 use zeroize::Zeroizing;
 
 use super::{AccountsError, TenantRecord, UserRecord};
+use crate::accounts::error::damaged;
 use crate::types::{Grant, Grants, Quotas, TenantId, TenantName, UserId, UserName};
 
 type Result<T> = std::result::Result<T, AccountsError>;
@@ -137,10 +138,6 @@ fn tenant_record(row: &SqliteRow) -> Result<TenantRecord> {
         auto_create: row.try_get("auto_create")?,
         defaults: serde_json::from_str(&defaults).map_err(damaged)?,
     })
-}
-
-pub(super) fn damaged(error: impl std::fmt::Display) -> AccountsError {
-    AccountsError::Damaged(error.to_string())
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(row: &SqliteRow, name: &str) -> Result<T> {

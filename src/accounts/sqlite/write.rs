@@ -4,8 +4,10 @@
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
-use super::read::{damaged, tenant_id};
+use super::read::tenant_id;
 use super::{AccountsError, NewUser, TenantChange, UserChange};
+use crate::accounts::error::damaged;
+use crate::accounts::random_identity;
 use crate::types::{Grant, San, SettingsPatch, TenantName, UserId, UserName};
 
 type Result<T> = std::result::Result<T, AccountsError>;
@@ -264,12 +266,4 @@ async fn commit(mut transaction: Transaction<'static, Sqlite>) -> Result<()> {
         .execute(&mut *transaction)
         .await?;
     Ok(transaction.commit().await?)
-}
-
-fn random_identity() -> Result<Vec<u8>> {
-    let mut bytes = vec![0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        AccountsError::Database(sqlx::Error::Io(std::io::Error::other(error.to_string())))
-    })?;
-    Ok(bytes)
 }

@@ -22,12 +22,13 @@ use sqlx::mysql::{MySqlConnection, MySqlPool};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::faults::Faults;
-use self::ownership::{Claim, SERVER_BYTES, Watch};
+use self::ownership::{Claim, Owner, SERVER_BYTES, Watch};
+use self::recovery::Found;
 use self::writer::{Desk, Writer};
 use super::file::WINDOW;
 use super::{Appended, BoxFuture, Listener, Store, StoreError};
 use crate::engine::{Batch, Load, Recovered, StoredMessage, Window};
-use crate::mysql::{Address, DatabaseError, facts};
+use crate::mysql::{Address, DatabaseError, Facts, facts};
 use crate::types::{Level, TenantId};
 
 /// Connections that read messages back.
@@ -35,6 +36,9 @@ const READERS: u32 = 4;
 
 /// The owners are looked at this often in the length of a lease.
 const WATCHES: u32 = 8;
+
+/// A lease is renewed this often in its length.
+const RENEWALS: u32 = 4;
 
 /// What a row needs beside its message's content: names of fields and the record's own.
 const ROW_BYTES: u64 = 64 * 1024;
@@ -66,17 +70,28 @@ struct Setup {
 }
 
 impl Setup {
-    /// A connection to a database that keeps what it promises.
-    async fn connect(&self) -> Result<MySqlConnection, DatabaseError> {
+    /// A connection to a database that keeps what it promises, and what that is.
+    async fn connect(&self) -> Result<(MySqlConnection, Facts), DatabaseError> {
         let mut connection = self.address.connect().await?;
-        let facts = facts(&mut connection).await?;
+        let facts = within(self.lease, facts(&mut connection)).await?;
         if facts.read_only {
             return Err(DatabaseError::ReadOnly(self.address.to_string()));
         }
         if !facts.flushes && self.level > Level::Os {
             return Err(DatabaseError::NotFlushed(self.address.to_string()));
         }
-        Ok(connection)
+        Ok((connection, facts))
+    }
+}
+
+/// An answer of the database, if it comes within a lease.
+async fn within<T, E: From<sqlx::Error>>(
+    lease: Duration,
+    asking: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(lease, asking).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()),
     }
 }
 
@@ -123,12 +138,12 @@ impl MysqlStore {
             statement_bytes_max: 0,
             faults,
         };
-        let mut connection = setup.connect().await?;
+        let (mut connection, facts) = setup.connect().await?;
         let schema = crate::mysql::schema(address, &mut connection).await?;
         if schema.done < schema.all {
             return Err(DatabaseError::Behind(address.to_string()));
         }
-        let packet_bytes = facts(&mut connection).await?.packet_bytes_max;
+        let packet_bytes = facts.packet_bytes_max;
         let needed_bytes = options.message_bytes_max.saturating_add(ROW_BYTES);
         if packet_bytes < needed_bytes {
             let address = address.to_string();
@@ -153,17 +168,18 @@ impl MysqlStore {
         let failed = |error: &dyn std::fmt::Display| StoreError::new("open", error.to_string());
         // One that failed, or that this store has still: its writer ends first.
         self.leave(tenant).await;
-        let sent = Instant::now();
-        let mut connection = self.setup.connect().await.map_err(|error| failed(&error))?;
+        let (mut connection, _) = self.setup.connect().await.map_err(|error| failed(&error))?;
         let Setup { server, lease, .. } = &*self.setup;
-        let claim = ownership::claim(&mut connection, tenant, server, *lease, &self.watch).await;
-        let owner = match claim.map_err(|error| failed(&error))? {
+        let claim = ownership::claim(&mut connection, tenant, server, *lease, &self.watch);
+        let owner = match within(*lease, claim).await.map_err(|error| failed(&error))? {
             Claim::Taken(owner) => owner,
             Claim::Standby => return Err(StoreError::standby()),
         };
-        let read = recovery::read(&mut connection, tenant, &owner).await;
-        let found = read.map_err(|error| failed(&error))?;
-        let desk = Desk::new(sent + *lease, found.memory.queues.clone());
+        let read = self.read(&mut connection, tenant, &owner).await;
+        let Some((found, lease_until)) = read.map_err(|error| failed(&error))? else {
+            return Err(StoreError::standby());
+        };
+        let desk = Desk::new(lease_until, found.memory.queues.clone());
         let writer = Writer {
             tenant,
             setup: Arc::clone(&self.setup),
@@ -178,6 +194,33 @@ impl MysqlStore {
         self.lock().insert(tenant, Hosted { desk, task });
         tracing::info!(%tenant, epoch = owner.epoch.0, "this server serves the tenant");
         Ok(found.recovered)
+    }
+
+    /// Reads the state of a tenant that was taken, and until when it is taken then: the lease is
+    /// renewed meanwhile, however long a backlog takes. `None`: another server has it now.
+    async fn read(
+        &self,
+        connection: &mut MySqlConnection,
+        tenant: TenantId,
+        owner: &Owner,
+    ) -> Result<Option<(Found, Instant)>, sqlx::Error> {
+        let lease = self.setup.lease;
+        let reading = async {
+            let mut reader = self.readers.acquire().await?;
+            recovery::read(&mut reader, tenant, owner).await
+        };
+        tokio::pin!(reading);
+        loop {
+            let found = tokio::time::timeout(lease / RENEWALS, &mut reading).await;
+            let sent = Instant::now();
+            let renewing = ownership::change(connection, ownership::RENEW, tenant, owner.epoch);
+            if !within(lease, renewing).await? {
+                return Ok(None);
+            }
+            if let Ok(found) = found {
+                return Ok(Some((found?, sent + lease)));
+            }
+        }
     }
 
     /// Ends the tenant's writer, if there is one.
@@ -263,7 +306,10 @@ impl Store for MysqlStore {
     }
 
     fn orphans(&self) -> Vec<TenantId> {
-        self.watch.orphans(self.setup.lease, Instant::now())
+        let mut orphans = self.watch.orphans(self.setup.lease, Instant::now());
+        // Its own ones are seen again only at the next look.
+        orphans.retain(|tenant| !self.holds(*tenant));
+        orphans
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -179,6 +179,17 @@ pub(super) async fn claim(
     }
 }
 
+/// Renews the lease, or gives the tenant up, as the statement says; `false`: it is another server's.
+pub(super) async fn change(
+    connection: &mut MySqlConnection,
+    statement: &'static str,
+    tenant: TenantId,
+    epoch: Epoch,
+) -> Result<bool> {
+    let query = sqlx::query(statement).bind(tenant.0.to_be_bytes().to_vec()).bind(epoch.0);
+    Ok(query.execute(connection).await?.rows_affected() == 1)
+}
+
 /// After a connection broke, perhaps in the middle of a commit: a new epoch, so that nothing of the
 /// old connection can come any more, and what the row says then; `None`: another server has it.
 pub(super) async fn reclaim(

@@ -57,7 +57,8 @@ impl Sweep {
         !self.purged.is_empty() || !self.deleted.is_empty() || !self.old_keys.is_empty()
     }
 
-    /// Removes some rows; `false`: the tenant is another server's.
+    /// Removes some rows; `false`: the tenant is another server's. A step that does not end is made
+    /// again.
     pub(super) async fn step(
         &mut self,
         connection: &mut MySqlConnection,
@@ -72,26 +73,29 @@ impl Sweep {
             transaction.rollback().await?;
             return Ok(false);
         }
-        if let Some((queue, from)) = self.purged.pop_first() {
+        if let Some((queue, from)) = self.purged.first_key_value().map(|(q, from)| (*q, *from)) {
             let facts = queues.get(&queue).cloned().unwrap_or_default();
-            let next = purge(&mut transaction, &tenant, queue, from, &facts).await;
-            if let Some(next) = next.as_ref().copied().unwrap_or(Some(from)) {
-                self.purged.insert(queue, next);
-            }
-            next?;
-        } else if let Some(queue) = self.old_keys.pop_first() {
+            let next = purge(&mut transaction, &tenant, queue, from, &facts).await?;
+            transaction.commit().await?;
+            match next {
+                Some(next) => self.purged.insert(queue, next),
+                None => self.purged.remove(&queue),
+            };
+        } else if let Some(queue) = self.old_keys.first().copied() {
             let after = queues.get(&queue).map_or(Seq(0), |queue| queue.keys_after);
             let query = sqlx::query(OLD_KEYS).bind(&tenant[..]).bind(queue.0).bind(after.0);
             let gone = query.execute(&mut *transaction).await?.rows_affected();
-            if gone as usize >= STEP_ROWS {
-                self.old_keys.insert(queue);
+            transaction.commit().await?;
+            if (gone as usize) < STEP_ROWS {
+                self.old_keys.remove(&queue);
             }
-        } else if let Some(queue) = self.deleted.first().copied()
-            && delete_some(&mut transaction, &tenant, queue).await?
-        {
-            self.deleted.remove(&queue);
+        } else if let Some(queue) = self.deleted.first().copied() {
+            let all = delete_some(&mut transaction, &tenant, queue).await?;
+            transaction.commit().await?;
+            if all {
+                self.deleted.remove(&queue);
+            }
         }
-        transaction.commit().await?;
         Ok(true)
     }
 }

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::Connection;
-use sqlx::mysql::{MySqlConnection, MySqlDatabaseError};
+use sqlx::mysql::MySqlConnection;
 use tokio::sync::Notify;
 
 use super::changes::{Changes, Memory, QueueFacts};
 use super::ownership::{self, Epoch};
 use super::sweep::Sweep;
-use super::{Setup, statements};
+use super::{RENEWALS, Setup, statements, within};
 use crate::engine::Batch;
+use crate::mysql::{is_collision, is_refusal};
 use crate::store::{Listener, StoreError};
 use crate::types::{Lsn, QueueId, TenantId};
 
@@ -28,9 +29,6 @@ const ATTEMPTS_MAX: u32 = 8;
 
 /// Pauses before the database is tried again grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-
-/// A lease is renewed this often in its length.
-const RENEWALS: u32 = 4;
 
 /// What a writer shares with the store.
 #[derive(Debug)]
@@ -197,7 +195,7 @@ impl Writer {
             if is_collision(&error) && attempts < ATTEMPTS_MAX {
                 continue;
             }
-            if is_refusal(&error) && !is_collision(&error) {
+            if is_refusal(&error) {
                 return Err(Ended::Refused(error));
             }
             tracing::warn!(tenant = %self.tenant, %error, "a transaction broke off");
@@ -244,10 +242,7 @@ impl Writer {
             transaction.commit().await?;
             Ok(true)
         };
-        match tokio::time::timeout(setup.lease, writing).await {
-            Ok(written) => written,
-            Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-        }
+        within(setup.lease, writing).await
     }
 
     async fn renew(&mut self) -> Result<(), Ended> {
@@ -260,20 +255,14 @@ impl Writer {
             Ok(false) => return Err(Ended::TakenOver),
             Err(error) => error,
         };
-        let (_, sent) = self.start_anew(&error).await?;
-        self.desk.lock().lease_until = sent + self.setup.lease;
-        Ok(())
+        self.start_anew(&error).await.map(|_| ())
     }
 
     async fn try_renew(&mut self, statement: &'static str) -> Result<bool, sqlx::Error> {
         self.setup.faults.pass().await?;
         let Some(connection) = &mut self.connection else { return Err(not_connected()) };
-        let query = sqlx::query(statement).bind(self.tenant.0.to_be_bytes().to_vec());
-        let renewing = query.bind(self.epoch.0).execute(connection);
-        match tokio::time::timeout(self.setup.lease, renewing).await {
-            Ok(renewed) => Ok(renewed?.rows_affected() == 1),
-            Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-        }
+        let changing = ownership::change(connection, statement, self.tenant, self.epoch);
+        within(self.setup.lease, changing).await
     }
 
     /// Connects anew and takes the tenant with a new epoch, until the lease runs out. Answers how
@@ -287,7 +276,10 @@ impl Writer {
             let left = lease_until.saturating_duration_since(Instant::now());
             let sent = Instant::now();
             match tokio::time::timeout(left, self.try_anew()).await {
-                Ok(Ok(Some(lsn))) => return Ok((lsn, sent)),
+                Ok(Ok(Some(lsn))) => {
+                    self.desk.lock().lease_until = sent + self.setup.lease;
+                    return Ok((lsn, sent));
+                }
                 Ok(Ok(None)) => return Err(Ended::TakenOver),
                 Ok(Err(error)) => why = error,
                 Err(_) => why = "the database does not answer".to_owned(),
@@ -300,7 +292,7 @@ impl Writer {
 
     async fn try_anew(&mut self) -> Result<Option<Lsn>, String> {
         self.setup.faults.pass().await.map_err(|error| error.to_string())?;
-        let mut connection = self.setup.connect().await.map_err(|error| error.to_string())?;
+        let (mut connection, _) = self.setup.connect().await.map_err(|error| error.to_string())?;
         let taken = ownership::reclaim(&mut connection, self.tenant, &self.setup.server).await;
         let Some(owner) = taken.map_err(|error| error.to_string())? else { return Ok(None) };
         self.epoch = owner.epoch;
@@ -318,8 +310,8 @@ impl Writer {
     /// A little of what is purged or deleted goes; what fails goes later.
     async fn sweep_some(&mut self) -> Result<(), Ended> {
         let Some(connection) = &mut self.connection else { return self.renew().await };
-        let swept = self.sweep.step(connection, self.tenant, self.epoch, &self.memory.queues).await;
-        match swept {
+        let step = self.sweep.step(connection, self.tenant, self.epoch, &self.memory.queues);
+        match within(self.setup.lease, step).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Ended::TakenOver),
             Err(error) if is_collision(&error) => Ok(()),
@@ -330,23 +322,4 @@ impl Writer {
 
 fn not_connected() -> sqlx::Error {
     sqlx::Error::Io(std::io::ErrorKind::NotConnected.into())
-}
-
-fn number_of(error: &sqlx::Error) -> Option<u16> {
-    let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
-    Some(error.number())
-}
-
-/// The transaction met another one and was rolled back: a deadlock, a wait for a lock, or at
-/// another node of a cluster.
-fn is_collision(error: &sqlx::Error) -> bool {
-    matches!(number_of(error), Some(1213 | 1205))
-}
-
-/// The database is well, and will never take this: a value out of range, a missing table or right.
-/// Not so: it is read-only, shutting down, not in a quorum, out of room or of connections.
-fn is_refusal(error: &sqlx::Error) -> bool {
-    const PASSING: [u16; 14] =
-        [1021, 1040, 1041, 1047, 1053, 1114, 1158, 1159, 1160, 1161, 1290, 1836, 1927, 3169];
-    number_of(error).is_some_and(|number| !PASSING.contains(&number))
 }
