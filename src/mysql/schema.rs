@@ -38,6 +38,9 @@ fn migrator() -> Migrator {
         13 "0013_messages",
         14 "0014_dedup_keys",
         15 "0015_bindings",
+        16 "0016_queue_sizes",
+        17 "0017_first_queue_sizes",
+        18 "0018_known_without_sizes",
     ];
     let migration = |(version, name, text): (i64, &'static str, &'static str)| {
         let kind = MigrationType::Simple;

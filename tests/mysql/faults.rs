@@ -111,7 +111,7 @@ async fn a_database_that_is_not_as_it_must_be_is_refused_at_the_start_with_the_m
     sql("UPDATE _sqlx_migrations SET success = TRUE").await;
     sql("INSERT INTO _sqlx_migrations SELECT 999, 'x', NOW(), 1, 'x', 0").await;
     assert!(refusal(&server).await.contains("newer version"));
-    sql("DELETE FROM _sqlx_migrations WHERE version IN (15, 999)").await;
+    sql("DELETE FROM _sqlx_migrations WHERE version IN (18, 999)").await;
     assert!(refusal(&server).await.contains("gmq admin migrate"));
     sql("UPDATE _sqlx_migrations SET success = TRUE").await;
     server.proxy.cut(true);

@@ -1,5 +1,5 @@
 //! Reading a tenant's state after it was taken. What the server needs to know one by one is read so;
-//! all other messages are only counted, over an index that covers the count.
+//! of all other messages only their number, which every transaction keeps.
 
 use std::collections::BTreeMap;
 
@@ -17,15 +17,12 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 const QUEUES: &str =
     "SELECT queue, name, settings, next_seq, purged_to, kept, deleted, keys_after FROM queues
     WHERE tenant = ?";
-pub(super) const KNOWN: &str = "SELECT seq, priority, bytes, known, attempt, not_before,
+pub(super) const KNOWN: &str = "SELECT seq, priority, known, attempt, not_before,
         published_at, expires_at, message_group, rejected
     FROM messages FORCE INDEX (by_known)
     WHERE tenant = ? AND queue = ? AND known IN (1, 2) ORDER BY seq";
-pub(super) const PLAIN: &str = "SELECT priority, COUNT(*), CAST(SUM(bytes) AS SIGNED)
-    FROM messages FORCE INDEX (by_known)
-    WHERE tenant = ? AND queue = ? AND known = 0 AND seq > ?
-    GROUP BY priority ORDER BY priority";
-const KEPT: &str = "SELECT seq, priority, bytes FROM messages WHERE tenant = ? AND queue = ? AND seq = ? AND known = 0";
+pub(super) const SIZES: &str = "SELECT priority, messages, bytes FROM queue_sizes
+    WHERE tenant = ? AND queue = ? AND messages > 0";
 pub(super) const KEYS: &str = "SELECT dedup_key, seq, published_at FROM dedup_keys WHERE tenant = ? AND queue = ? ORDER BY seq";
 const BINDINGS: &str =
     "SELECT pattern FROM bindings WHERE tenant = ? AND queue = ? ORDER BY pattern";
@@ -92,8 +89,19 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     async fn queue(mut self, row: &MySqlRow, settings: QueueSettings) -> Result<RecoveredQueue> {
-        let (known, known_bytes) = self.known().await?;
-        let (plain, plain_bytes) = self.plain().await?;
+        let known = self.known().await?;
+        let (mut messages, mut bytes, mut plain) = (0, 0, BTreeMap::new());
+        for size in self.rows(SIZES).await? {
+            let of_priority = number(&size, 1)?;
+            (messages, bytes) = (messages + of_priority, bytes + number(&size, 2)?);
+            plain.insert(priority(&size, 0)?, of_priority);
+        }
+        for one in &known {
+            let left = plain.get_mut(&one.priority).and_then(|left| left.checked_sub(1));
+            let left = left.ok_or_else(|| damaged("more messages than queue_sizes says"))?;
+            plain.insert(one.priority, left);
+        }
+        plain.retain(|_, left| *left > 0);
         let keys = self.keys().await?;
         let bindings = self.rows(BINDINGS).await?;
         let bindings: Result<Vec<Pattern>> = bindings
@@ -105,8 +113,8 @@ impl Reading<'_> {
             name: QueueName::new(&text(row.try_get(1)?)?).map_err(damaged)?,
             settings,
             next_seq: Seq(number(row, 3)?),
-            messages: known.len() as u64 + plain.values().sum::<u64>(),
-            bytes: known_bytes + plain_bytes,
+            messages,
+            bytes,
             known,
             plain: plain.into_iter().collect(),
             keys,
@@ -119,34 +127,15 @@ impl Reading<'_> {
         query.fetch_all(&mut *self.connection).await
     }
 
-    async fn known(&mut self) -> Result<(Vec<KnownMessage>, u64)> {
-        let (mut all, mut bytes) = (Vec::new(), 0);
+    async fn known(&mut self) -> Result<Vec<KnownMessage>> {
+        let mut all = Vec::new();
         for row in self.rows(KNOWN).await? {
             let message = known(&row)?;
             if self.facts.shows(message.seq) {
-                bytes += number(&row, 2)?;
                 all.push(message);
             }
         }
-        Ok((all, bytes))
-    }
-
-    async fn plain(&mut self) -> Result<(BTreeMap<Priority, u64>, u64)> {
-        let (mut all, mut bytes) = (BTreeMap::new(), 0);
-        let query = sqlx::query(PLAIN).bind(&self.tenant[..]).bind(self.queue.0);
-        let query = query.bind(self.facts.purged_to.0);
-        for row in query.fetch_all(&mut *self.connection).await? {
-            all.insert(priority(&row, 0)?, number(&row, 1)?);
-            bytes += number(&row, 2)?;
-        }
-        for seq in &self.facts.kept {
-            let query = sqlx::query(KEPT).bind(&self.tenant[..]).bind(self.queue.0).bind(seq.0);
-            if let Some(row) = query.fetch_optional(&mut *self.connection).await? {
-                *all.entry(priority(&row, 1)?).or_default() += 1;
-                bytes += number(&row, 2)?;
-            }
-        }
-        Ok((all, bytes))
+        Ok(all)
     }
 
     /// Those that are not forgotten: what is may be there still.
@@ -164,16 +153,16 @@ impl Reading<'_> {
 }
 
 fn known(row: &MySqlRow) -> Result<KnownMessage> {
-    let marked = number(row, 3)? == 1;
-    let group: Option<Vec<u8>> = row.try_get(8)?;
-    let rejected: Option<Vec<u8>> = row.try_get(9)?;
-    let expires_at: Option<i64> = row.try_get(7)?;
-    let published_at = number(row, 6)?;
+    let marked = number(row, 2)? == 1;
+    let group: Option<Vec<u8>> = row.try_get(7)?;
+    let rejected: Option<Vec<u8>> = row.try_get(8)?;
+    let expires_at: Option<i64> = row.try_get(6)?;
+    let published_at = number(row, 5)?;
     Ok(KnownMessage {
         seq: Seq(number(row, 0)?),
         priority: priority(row, 1)?,
-        attempt: row.try_get(4)?,
-        not_before: number(row, 5)?,
+        attempt: row.try_get(3)?,
+        not_before: number(row, 4)?,
         published_at: marked.then_some(published_at),
         expires_at: expires_at.map(i64::cast_unsigned),
         group: group.map(text).transpose()?.map(Into::into),

@@ -2,6 +2,8 @@
 //! never parts of a text; only the number of placeholders differs, in powers of two, so that few
 //! texts are prepared.
 
+use std::collections::BTreeMap;
+
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql};
@@ -31,7 +33,37 @@ const SET_NEXT_SEQ: (&str, &str, &str) = (
     " ON DUPLICATE KEY UPDATE next_seq = GREATEST(next_seq, VALUES(next_seq)),
         keys_after = GREATEST(keys_after, VALUES(keys_after))",
 );
-const DELETE_MESSAGES: (&str, &str, &str) =
+const ADD_SIZES: (&str, &str, &str) = (
+    "INSERT INTO queue_sizes (tenant, queue, priority, messages, bytes) VALUES ",
+    "(?,?,?,?,?)",
+    " ON DUPLICATE KEY UPDATE messages = messages + VALUES(messages),
+        bytes = bytes + VALUES(bytes)",
+);
+/// Adds to the sizes of a queue, or subtracts from them, as the sign says, what these messages are.
+macro_rules! count {
+    ($head:literal $row:literal $tail:literal) => {
+        (
+            concat!(
+                "INSERT INTO queue_sizes (tenant, queue, priority, messages, bytes)
+                SELECT tenant, queue, priority, ? * COUNT(*), ? * SUM(bytes)
+                FROM messages FORCE INDEX (PRIMARY) WHERE tenant = ? AND queue = ? AND seq ",
+                $head
+            ),
+            $row,
+            concat!(
+                $tail,
+                " GROUP BY tenant, queue, priority ON DUPLICATE KEY UPDATE
+                messages = queue_sizes.messages + VALUES(messages),
+                bytes = queue_sizes.bytes + VALUES(bytes)"
+            ),
+        )
+    };
+}
+pub(super) const COUNT: (&str, &str, &str) = count!("IN (" "?" ")");
+pub(super) const COUNT_RANGE: (&str, &str, &str) = count!("" "BETWEEN ? AND ?" "");
+const FORGET_SIZES: &str = "UPDATE queue_sizes SET messages = 0, bytes = 0
+    WHERE tenant = ? AND queue = ?";
+pub(super) const DELETE_MESSAGES: (&str, &str, &str) =
     ("DELETE FROM messages WHERE tenant = ? AND queue = ? AND seq IN (", "?", ")");
 pub(super) const DELETE_RANGE: &str =
     "DELETE FROM messages WHERE tenant = ? AND queue = ? AND seq BETWEEN ? AND ?";
@@ -61,6 +93,7 @@ pub(super) async fn write(
     writing.next_seqs(changes).await?;
     writing.published(changes).await?;
     writing.fates(changes).await?;
+    writing.sizes_after_purges(changes).await?;
     writing.keys(changes).await?;
     writing.bindings(changes).await
 }
@@ -71,8 +104,14 @@ struct Writing<'a> {
     bytes_max: usize,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Sign {
+    Plus = 1,
+    Minus = -1,
+}
+
 /// A text for `rows` rows.
-fn text((head, row, tail): (&str, &str, &str), rows: usize) -> String {
+pub(super) fn text((head, row, tail): (&str, &str, &str), rows: usize) -> String {
     let mut text = String::with_capacity(head.len() + rows * (row.len() + 1) + tail.len());
     text.push_str(head);
     for n in 0..rows {
@@ -153,6 +192,71 @@ impl Writing<'_> {
             self.insert(some).await?;
             left = rest;
         }
+        self.add_sizes(changes).await
+    }
+
+    async fn add_sizes(&mut self, changes: &Changes) -> Result<()> {
+        let mut sizes: BTreeMap<(QueueId, u8), (u64, u64)> = BTreeMap::new();
+        for ((queue, _), row) in &changes.published {
+            let size = sizes.entry((*queue, row.priority)).or_default();
+            *size = (size.0 + 1, size.1 + row.bytes);
+        }
+        let tenant = self.tenant;
+        let all: Vec<_> = sizes.iter().collect();
+        let mut left = &all[..];
+        while !left.is_empty() {
+            let (some, rest) = left.split_at(next_rows(left.len()));
+            let mut query = sqlx::query(AssertSqlSafe(text(ADD_SIZES, some.len())));
+            for ((queue, priority), (messages, bytes)) in some {
+                query = query.bind(&tenant[..]).bind(queue.0).bind(priority);
+                query = query.bind(messages).bind(bytes);
+            }
+            self.run(query).await?;
+            left = rest;
+        }
+        Ok(())
+    }
+
+    /// Adds messages that are there to the sizes of their queue, or subtracts them.
+    async fn count(&mut self, sign: Sign, queue: QueueId, seqs: &[Seq]) -> Result<()> {
+        let tenant = self.tenant;
+        let mut left = seqs;
+        while !left.is_empty() {
+            let (some, rest) = left.split_at(next_rows(left.len()));
+            let query = sqlx::query(AssertSqlSafe(text(COUNT, some.len())));
+            let mut query = query.bind(sign as i64).bind(sign as i64).bind(&tenant[..]);
+            query = query.bind(queue.0);
+            for seq in some {
+                query = query.bind(seq.0);
+            }
+            self.run(query).await?;
+            left = rest;
+        }
+        Ok(())
+    }
+
+    async fn count_range(
+        &mut self,
+        sign: Sign,
+        queue: QueueId,
+        (first, last): (Seq, Seq),
+    ) -> Result<()> {
+        let tenant = self.tenant;
+        let query = sqlx::query(AssertSqlSafe(text(COUNT_RANGE, 1)));
+        let query = query.bind(sign as i64).bind(sign as i64).bind(&tenant[..]).bind(queue.0);
+        self.run(query.bind(first.0).bind(last.0)).await?;
+        Ok(())
+    }
+
+    /// What a purge kept, and what came since: that is in this group still.
+    async fn sizes_after_purges(&mut self, changes: &Changes) -> Result<()> {
+        let tenant = self.tenant;
+        for (queue, (up_to, kept)) in &changes.purged {
+            self.run(sqlx::query(FORGET_SIZES).bind(&tenant[..]).bind(queue.0)).await?;
+            self.count(Sign::Plus, *queue, kept).await?;
+            let since = (up_to.next(), Seq(i64::MAX as u64));
+            self.count_range(Sign::Plus, *queue, since).await?;
+        }
         Ok(())
     }
 
@@ -191,6 +295,7 @@ impl Writing<'_> {
         }
         for (queue, first, last) in runs(&removed) {
             if first < last {
+                self.count_range(Sign::Minus, queue, (first, last)).await?;
                 let query = sqlx::query(DELETE_RANGE).bind(&tenant[..]).bind(queue.0);
                 self.run(query.bind(first.0).bind(last.0)).await?;
             }
@@ -199,6 +304,7 @@ impl Writing<'_> {
         let alone: Vec<(QueueId, Seq)> = alone.map(|(queue, seq, _)| (queue, seq)).collect();
         for of_queue in alone.chunk_by(|(a, _), (b, _)| a == b) {
             let seqs: Vec<Seq> = of_queue.iter().map(|(_, seq)| *seq).collect();
+            self.count(Sign::Minus, of_queue[0].0, &seqs).await?;
             delete(self.connection, tenant, of_queue[0].0, &seqs).await?;
         }
         Ok(())

@@ -22,6 +22,7 @@ pub(super) const DELETE_KEYS: &str =
 pub(super) const OLD_KEYS: &str =
     "DELETE FROM dedup_keys WHERE tenant = ? AND queue = ? AND seq <= ? ORDER BY seq LIMIT 2000";
 const DELETE_BINDINGS: &str = "DELETE FROM bindings WHERE tenant = ? AND queue = ?";
+const DELETE_SIZES: &str = "DELETE FROM queue_sizes WHERE tenant = ? AND queue = ?";
 const DELETE_QUEUE: &str = "DELETE FROM queues WHERE tenant = ? AND queue = ? AND deleted = 1";
 
 /// See the module.
@@ -131,7 +132,7 @@ async fn delete_some(
     if keys.execute(&mut *connection).await?.rows_affected() as usize >= STEP_ROWS {
         return Ok(false);
     }
-    for statement in [DELETE_BINDINGS, DELETE_QUEUE] {
+    for statement in [DELETE_BINDINGS, DELETE_SIZES, DELETE_QUEUE] {
         let query = sqlx::query(statement).bind(&tenant[..]).bind(queue.0);
         query.execute(&mut *connection).await?;
     }
