@@ -13,6 +13,9 @@ use crate::types::{QueueId, Seq, TenantId};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
+/// So many neighbours are cheaper as a range than by their numbers.
+const RUN: usize = 16;
+
 /// Most rows of one statement; 12 values each, of the 65,535 that a statement may have.
 const ROWS_MAX: usize = 512;
 
@@ -217,10 +220,14 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Adds messages that are there to the sizes of their queue, or subtracts them.
+    /// Adds messages of a queue that are there to its sizes, or subtracts them.
     async fn count(&mut self, sign: Sign, queue: QueueId, seqs: &[Seq]) -> Result<()> {
+        let (runs, alone) = split(seqs);
+        for run in runs {
+            self.count_range(sign, queue, run).await?;
+        }
         let tenant = self.tenant;
-        let mut left = seqs;
+        let mut left = &alone[..];
         while !left.is_empty() {
             let (some, rest) = left.split_at(next_rows(left.len()));
             let query = sqlx::query(AssertSqlSafe(text(COUNT, some.len())));
@@ -275,7 +282,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Removals of one queue go together: neighbours as a range, all others by number.
+    /// Removals of one queue go together.
     async fn fates(&mut self, changes: &Changes) -> Result<()> {
         let tenant = self.tenant;
         let mut removed: Vec<(QueueId, Seq)> = Vec::new();
@@ -293,16 +300,7 @@ impl Writing<'_> {
             };
             self.run(query.bind(&tenant[..]).bind(queue.0).bind(seq.0)).await?;
         }
-        for (queue, first, last) in runs(&removed) {
-            if first < last {
-                self.count_range(Sign::Minus, queue, (first, last)).await?;
-                let query = sqlx::query(DELETE_RANGE).bind(&tenant[..]).bind(queue.0);
-                self.run(query.bind(first.0).bind(last.0)).await?;
-            }
-        }
-        let alone = runs(&removed).filter(|(_, first, last)| first == last);
-        let alone: Vec<(QueueId, Seq)> = alone.map(|(queue, seq, _)| (queue, seq)).collect();
-        for of_queue in alone.chunk_by(|(a, _), (b, _)| a == b) {
+        for of_queue in removed.chunk_by(|(a, _), (b, _)| a == b) {
             let seqs: Vec<Seq> = of_queue.iter().map(|(_, seq)| *seq).collect();
             self.count(Sign::Minus, of_queue[0].0, &seqs).await?;
             delete(self.connection, tenant, of_queue[0].0, &seqs).await?;
@@ -337,14 +335,19 @@ impl Writing<'_> {
     }
 }
 
-/// Deletes messages of one queue by their numbers.
+/// Deletes messages of one queue: neighbours as a range, all others by number.
 pub(super) async fn delete(
     connection: &mut MySqlConnection,
     tenant: &[u8; 16],
     queue: QueueId,
     seqs: &[Seq],
 ) -> Result<()> {
-    let mut left = seqs;
+    let (runs, alone) = split(seqs);
+    for (first, last) in runs {
+        let query = sqlx::query(DELETE_RANGE).bind(&tenant[..]).bind(queue.0);
+        query.bind(first.0).bind(last.0).execute(&mut *connection).await?;
+    }
+    let mut left = &alone[..];
     while !left.is_empty() {
         let (some, rest) = left.split_at(next_rows(left.len()));
         let mut query = sqlx::query(AssertSqlSafe(text(DELETE_MESSAGES, some.len())));
@@ -358,11 +361,16 @@ pub(super) async fn delete(
     Ok(())
 }
 
-/// Neighbouring numbers of one queue, as first and last.
-fn runs(removed: &[(QueueId, Seq)]) -> impl Iterator<Item = (QueueId, Seq, Seq)> {
-    let runs = removed
-        .chunk_by(|(queue, seq), (next_queue, next)| queue == next_queue && seq.next() == *next);
-    runs.filter_map(|run| Some((run.first()?.0, run.first()?.1, run.last()?.1)))
+/// Long runs of neighbours, as first and last, and all others.
+fn split(seqs: &[Seq]) -> (Vec<(Seq, Seq)>, Vec<Seq>) {
+    let (mut runs, mut alone) = (Vec::new(), Vec::new());
+    for run in seqs.chunk_by(|seq, next| seq.next() == *next) {
+        match run {
+            [first, .., last] if run.len() >= RUN => runs.push((*first, *last)),
+            _ => alone.extend_from_slice(run),
+        }
+    }
+    (runs, alone)
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -387,11 +395,10 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_runs() {
-        let one = |queue, seq| (QueueId(queue), Seq(seq));
-        let all: Vec<_> = runs(&[one(1, 3), one(1, 4), one(1, 7), one(2, 8)])
-            .map(|(q, a, b)| (q.0, a.0, b.0))
-            .collect();
-        assert_eq!(all, [(1, 3, 4), (1, 7, 7), (2, 8, 8)]);
+    fn long_runs_are_ranges() {
+        let seqs: Vec<Seq> = [3, 4, 7].into_iter().chain(10..40).chain([50]).map(Seq).collect();
+        let (runs, alone) = split(&seqs);
+        assert_eq!(runs, [(Seq(10), Seq(39))]);
+        assert_eq!(alone, [Seq(3), Seq(4), Seq(7), Seq(50)]);
     }
 }

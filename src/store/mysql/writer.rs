@@ -30,6 +30,10 @@ const ATTEMPTS_MAX: u32 = 8;
 /// Pauses before the database is tried again grow from the first to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
+/// After a step of the sweep it rests so many times as long as that took: groups that come wait for
+/// few of them, and the database has time for others.
+const SWEEP_PAUSE: u32 = 3;
+
 /// What a writer shares with the store.
 #[derive(Debug)]
 pub(super) struct Desk {
@@ -130,6 +134,7 @@ impl Writer {
     async fn work(&mut self) -> Result<(), Ended> {
         let renewal = self.setup.lease / RENEWALS;
         let mut renewed = Instant::now();
+        let mut sweep_at = renewed;
         loop {
             let (group, closing) = self.gather();
             if !group.is_empty() {
@@ -145,11 +150,16 @@ impl Writer {
                 self.renew().await?;
                 renewed = Instant::now();
             }
+            let mut wait = renewal.saturating_sub(renewed.elapsed());
             if self.sweep.has_work() {
-                self.sweep_some().await?;
-                continue;
+                let began = Instant::now();
+                if began >= sweep_at {
+                    self.sweep_some().await?;
+                    sweep_at = Instant::now() + began.elapsed() * SWEEP_PAUSE;
+                    continue;
+                }
+                wait = wait.min(sweep_at - began);
             }
-            let wait = renewal.saturating_sub(renewed.elapsed());
             let _ = tokio::time::timeout(wait, self.desk.news.notified()).await;
         }
     }
