@@ -1,6 +1,7 @@
 //! What can go wrong with a database; each sentence says what to do next.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 
 use sqlx::mysql::MySqlDatabaseError;
 
@@ -15,6 +16,17 @@ pub enum DatabaseError {
          in a file that database.password_file names"
     )]
     Address(String),
+    /// `database.ca`.
+    #[error(
+        "the authority of the database, database.ca = {path}, cannot be read: {reason}; it is a file of \
+         PEM certificates"
+    )]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
     /// No connection.
     #[error(
         "the database {address} cannot be reached: {reason}; check that it runs, database.url, \
@@ -53,6 +65,17 @@ pub enum DatabaseError {
          again"
     )]
     Locked(String),
+    /// A user that may not change tables.
+    #[error(
+        "the tables of the database {address} cannot be made: {reason}; run `gmq admin migrate` as a \
+         user that may, with GMQ_DATABASE__URL and GMQ_DATABASE__PASSWORD_FILE (docs/mysql.md)"
+    )]
+    Denied {
+        /// Which one, and as whom.
+        address: String,
+        /// What the database says.
+        reason: String,
+    },
     /// Commits that are not on disk.
     #[error(
         "the database {0} does not flush its log at each commit \
@@ -99,6 +122,11 @@ pub(crate) fn is_refusal(error: &sqlx::Error) -> bool {
     const PASSING: [u16; 14] =
         [1021, 1040, 1041, 1047, 1053, 1114, 1158, 1159, 1160, 1161, 1290, 1836, 1927, 3169];
     number_of(error).is_some_and(|number| !PASSING.contains(&number)) && !is_collision(error)
+}
+
+/// The user has not the right.
+pub(super) fn is_denied(error: &sqlx::Error) -> bool {
+    matches!(number_of(error), Some(1044 | 1142))
 }
 
 fn number_of(error: &sqlx::Error) -> Option<u16> {

@@ -86,6 +86,8 @@ impl Address {
             .collation("utf8mb4_bin")
             .disable_statement_logging();
         if let Some(ca) = ca {
+            std::fs::File::open(ca)
+                .map_err(|reason| DatabaseError::Authority { path: ca.to_owned(), reason })?;
             options = options.ssl_ca(ca).ssl_mode(MySqlSslMode::VerifyIdentity);
         }
         if let Some(password) = password {
@@ -194,6 +196,13 @@ mod tests {
             assert!(error.contains(says), "{url}: {error}");
             assert!(!error.contains("pw"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_authority_that_is_not_there_is_named() {
+        let ca = Some(Path::new("/nowhere/ca.pem"));
+        let error = Address::new("mysql://gmq@db.example/bus", None, ca).unwrap_err().to_string();
+        assert!(error.contains("database.ca") && error.contains("/nowhere/ca.pem"), "{error}");
     }
 
     #[test]

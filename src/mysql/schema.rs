@@ -5,6 +5,7 @@ use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Row, SqlSafeStr};
 
+use super::error::is_denied;
 use super::{Address, DatabaseError, Result};
 
 /// One migration: its number and name, and its text.
@@ -92,7 +93,10 @@ pub async fn migrate(address: &Address) -> Result<Schema> {
     if locked != Some(1) {
         return Err(DatabaseError::Locked(address.to_string()));
     }
-    schema(address, &mut connection).await?;
+    let found = schema(address, &mut connection).await?;
+    if found.done == found.all {
+        return Ok(found);
+    }
     let run = migrator().run(&mut connection).await;
     run.map_err(|error| migration_error(error, address))?;
     schema(address, &mut connection).await
@@ -105,6 +109,11 @@ fn migration_error(error: MigrateError, address: &Address) -> DatabaseError {
             DatabaseError::Newer(address)
         }
         MigrateError::Dirty(version) => DatabaseError::Dirty { address, version },
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+            if is_denied(&error) =>
+        {
+            DatabaseError::Denied { address, reason: error.to_string() }
+        }
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
         other => DatabaseError::Unreachable { address, reason: other.to_string() },
     }

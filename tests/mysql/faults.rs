@@ -86,7 +86,7 @@ async fn a_silent_database_confirms_nothing_and_the_server_recovers_by_itself() 
 }
 
 /// What `gmq serve` says as it refuses to start.
-async fn refusal(server: &Server) -> String {
+pub async fn refusal(server: &Server) -> String {
     let mut command = server.command();
     command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(server.dir.join("gmq.toml"));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -117,6 +117,60 @@ async fn a_database_that_is_not_as_it_must_be_is_refused_at_the_start_with_the_m
     server.proxy.cut(true);
     let said = refusal(&server).await;
     assert!(said.contains("cannot be reached") && said.contains("database.url"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_elses_migration_is_waited_for_and_then_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, database) = server(&folder, "migrates").await;
+    let mut other = address(&mariadb(), &database).connect().await.unwrap();
+    let lock = "SELECT GET_LOCK(CONCAT('gmq.', DATABASE()), 0)";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    let mut command = server.command();
+    command.args(["admin", "migrate", "--config"]).arg(server.dir.join("gmq.toml"));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("somebody else brings") && said.contains("try again"), "{said}");
+    drop(other);
+    server.run(&["admin", "migrate"], "");
+}
+
+/// A database that takes a little at a time: publishers wait, memory stays bounded, nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_database_holds_publishers_back_and_memory_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut server, _) = server(&folder, "slow").await;
+    let mut profile = server.make_accounts();
+    server.settings.push(("GMQ_CLUSTER__LEASE", "60s".to_owned()));
+    server.start();
+    profile.server = server.address.clone();
+    server.proxy.slow(Duration::from_millis(8));
+    let queue = QueueName::new("orders").unwrap();
+    let mut publishing = JoinSet::new();
+    for _ in 0..2 {
+        let client = std::sync::Arc::new(Client::connect(&profile).await.unwrap());
+        for _ in 0..800 {
+            let (client, queue) = (std::sync::Arc::clone(&client), queue.clone());
+            publishing
+                .spawn(async move { client.publish(&queue, payload(vec![7; 64 << 10])).await });
+        }
+    }
+    let mut most_bytes = 0;
+    let mut confirmed = 0;
+    while let Some(published) = publishing.join_next().await {
+        published.unwrap().unwrap();
+        confirmed += 1;
+        most_bytes = most_bytes.max(server.resident_bytes());
+    }
+    println!("{confirmed} of 64 KiB, {} MiB resident at most", most_bytes >> 20);
+    assert!(most_bytes < 160 << 20, "{most_bytes}");
+    server.proxy.slow(Duration::ZERO);
+    let client = Client::connect(&profile).await.unwrap();
+    let mut subscription = client.consume(&queue, 20).await.unwrap();
+    for _ in 0..confirmed {
+        let delivery = subscription.next().await.unwrap().unwrap();
+        client.ack(&[delivery.hand()]).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,10 @@ mod faults;
 mod proxy;
 mod race;
 mod server;
+mod settings;
 mod standby;
+
+use std::path::PathBuf;
 
 use gmq::mysql::{Address, migrate};
 use sqlx::mysql::MySqlConnection;
@@ -24,12 +27,16 @@ fn galera() -> Vec<String> {
     all.split(',').map(str::to_owned).collect()
 }
 
-/// One test at a time has the cluster, over processes too: some kill its nodes.
-fn cluster_alone() -> std::fs::File {
-    let folder = std::env::var("GMQ_TEST_DATABASES").expect(HOW);
-    let path = std::path::Path::new(&folder).join("cluster.lock");
+/// A file in the folder of the databases.
+fn databases(file: &str) -> PathBuf {
+    PathBuf::from(std::env::var("GMQ_TEST_DATABASES").expect(HOW)).join(file)
+}
+
+/// One test at a time has these databases, over processes too: some kill them.
+fn alone(databases_name: &str) -> std::fs::File {
+    let path = databases(&format!("{databases_name}.lock"));
     let file = std::fs::File::create(path).expect("a file to lock");
-    tokio::task::block_in_place(|| file.lock()).expect("the cluster");
+    tokio::task::block_in_place(|| file.lock()).expect("its turn");
     file
 }
 

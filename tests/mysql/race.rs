@@ -8,7 +8,7 @@ use gmq::mysql::Address;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{Connection, Row};
 
-use super::{address, cluster_alone, database, galera};
+use super::{address, alone, database, galera};
 
 const ROUNDS: u64 = 1_000;
 
@@ -21,7 +21,7 @@ struct Tally {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_and_a_takeover_at_two_nodes_never_both_win() {
-    let _alone = cluster_alone();
+    let _alone = alone("cluster");
     let nodes = galera();
     let name = database(&nodes[0], "race").await;
     let tenants = 4;

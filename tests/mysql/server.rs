@@ -19,6 +19,9 @@ pub struct Server {
     pub dir: PathBuf,
     /// The database server itself.
     pub upstream: String,
+    pub database: String,
+    /// More of the environment, which goes before what all servers have.
+    pub settings: Vec<(&'static str, String)>,
     url: String,
     pub proxy: Proxy,
     child: Option<Child>,
@@ -31,7 +34,16 @@ impl Server {
         let host = upstream.rsplit('@').next().expect("a host").to_owned();
         let proxy = Proxy::start(host).await;
         let url = format!("mysql://root@{}/{database}", proxy.address);
-        Self { dir, upstream: upstream.to_owned(), url, proxy, child: None, address: String::new() }
+        Self {
+            dir,
+            upstream: upstream.to_owned(),
+            database: database.to_owned(),
+            settings: Vec::new(),
+            url,
+            proxy,
+            child: None,
+            address: String::new(),
+        }
     }
 
     /// The tenant and the user that the folder's client profile names.
@@ -51,7 +63,8 @@ impl Server {
             .env("GMQ_ACCOUNTS", "mysql")
             .env("GMQ_DATABASE__URL", &self.url)
             .env("GMQ_DATABASE__REPLICATED", "yes")
-            .env("GMQ_CLUSTER__LEASE", format!("{}s", LEASE.as_secs()));
+            .env("GMQ_CLUSTER__LEASE", format!("{}s", LEASE.as_secs()))
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -81,6 +94,19 @@ impl Server {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
+    /// Resident memory. Unit: bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let id = self.child.as_ref().expect("it runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) {
+        self.child.take().expect("it runs").wait().unwrap();
+    }
+
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
         child.kill().unwrap();
@@ -88,7 +114,7 @@ impl Server {
     }
 
     /// Runs gmq with this server's settings, `input` on its standard input.
-    fn run(&self, arguments: &[&str], input: &str) {
+    pub fn run(&self, arguments: &[&str], input: &str) {
         use std::io::Write;
         let mut command = self.command();
         command.args(arguments).arg("--config").arg(self.dir.join("gmq.toml"));

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use gmq::client::Profile;
 use gmq::torture::load::Load;
 use sqlx::Row;
 use tokio::task::JoinSet;
 
 use super::server::{GMQ, LEASE, Server};
-use super::{cluster_alone, database, galera};
+use super::{alone, database, databases, galera, mariadb};
 
 /// Each kind of fault once, in the ordinary run.
 const ROUNDS: u64 = 4;
@@ -31,8 +32,7 @@ const FAULTS: [Fault; 4] = [Fault::Killed, Fault::Stopped, Fault::CutOff, Fault:
 
 /// A node of the cluster, by its number.
 fn node(number: usize, what: &str) -> PathBuf {
-    let folder = std::env::var("GMQ_TEST_DATABASES").expect(super::HOW);
-    Path::new(&folder).join(format!("node{}.{what}", number + 1))
+    databases(&format!("node{}.{what}", number + 1))
 }
 
 fn kill_node(number: usize) {
@@ -74,9 +74,9 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Waits until the server owns the tenant.
-async fn taken_over(server: &Server, database: &str) {
+async fn taken_over(server: &Server) {
     let name = std::fs::read_to_string(server.dir.join("data/node")).unwrap();
-    let address = super::address(&server.upstream, database);
+    let address = super::address(&server.upstream, &server.database);
     let mut connection = address.connect().await.unwrap();
     let until = Instant::now() + PATIENCE;
     loop {
@@ -104,34 +104,67 @@ async fn confirmed_after(load: &Load, since: Instant) -> Duration {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
-    let _alone = cluster_alone();
-    let rounds = std::env::var("GMQ_STANDBY_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
-    let database = database(&galera()[0], "standby").await;
-    let folder = tempfile::tempdir().unwrap();
-    let (one, other) = (folder.path().join("one"), folder.path().join("other"));
-    assert!(
-        Command::new(GMQ).arg("init").arg(&one).stdout(Stdio::null()).status().unwrap().success()
-    );
+/// Two servers on one database; the second one has the first one's certificates.
+async fn two_servers(folder: &Path, upstreams: [&str; 2], name: &str) -> [Server; 2] {
+    let database = database(upstreams[0], name).await;
+    let (one, other) = (folder.join("one"), folder.join("other"));
+    let init = Command::new(GMQ).arg("init").arg(&one).stdout(Stdio::null()).status().unwrap();
+    assert!(init.success());
     copy(&one, &other);
     std::fs::remove_dir_all(other.join("data")).unwrap();
     std::fs::create_dir(other.join("data")).unwrap();
-    let mut servers = [
-        Server::new(one.clone(), &galera()[0], &database).await,
-        Server::new(other, &galera()[1], &database).await,
-    ];
+    [
+        Server::new(one, upstreams[0], &database).await,
+        Server::new(other, upstreams[1], &database).await,
+    ]
+}
 
+/// Starts both, the first one as the owner, with a profile that names both.
+async fn start_both(servers: &mut [Server; 2], load: &Load, clients: &mut JoinSet<()>) -> Profile {
     let mut profile = servers[0].make_accounts();
     servers.iter_mut().for_each(Server::start);
     let port = |server: &Server| server.address.rsplit(':').next().unwrap().to_owned();
     profile.server = format!("localhost:{},localhost:{}", port(&servers[0]), port(&servers[1]));
+    load.start_lasting(clients, &profile);
+    confirmed_after(load, Instant::now()).await;
+    taken_over(&servers[0]).await;
+    profile
+}
 
-    let load = Load::default();
-    let mut clients = JoinSet::new();
-    load.start_lasting(&mut clients, &profile);
+/// A lease that no test waits for: what is given up is taken at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_drained_hands_over_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut servers = two_servers(folder.path(), [&mariadb(), &mariadb()], "drained").await;
+    for server in &mut servers {
+        server.settings.push(("GMQ_CLUSTER__LEASE", "600s".to_owned()));
+    }
+    let (load, mut clients) = (Load::default(), JoinSet::new());
+    let profile = start_both(&mut servers, &load, &mut clients).await;
+    let began = Instant::now();
+    servers[0].signal("-TERM");
+    servers[0].wait();
+    let ended = began.elapsed();
+    taken_over(&servers[1]).await;
+    let taken = began.elapsed();
     confirmed_after(&load, Instant::now()).await;
-    taken_over(&servers[0], &database).await;
+    println!(
+        "drained in {ended:?}, taken over after {taken:?}, confirming after {:?}",
+        began.elapsed()
+    );
+    clients.shutdown().await;
+    let seen = load.finish(&profile).await.unwrap();
+    assert!(seen.confirmed > 0 && seen.acked > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
+    let _alone = alone("cluster");
+    let rounds = std::env::var("GMQ_STANDBY_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let mut servers = two_servers(folder.path(), [&galera()[0], &galera()[1]], "standby").await;
+    let (load, mut clients) = (Load::default(), JoinSet::new());
+    let profile = start_both(&mut servers, &load, &mut clients).await;
     let mut owner = 0;
     for round in 0..rounds {
         let fault = FAULTS[round as usize % FAULTS.len()];
@@ -143,7 +176,7 @@ async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
             Fault::CutOff => server.proxy.cut(true),
             Fault::NodeKilled => kill_node(owner),
         }
-        taken_over(&servers[1 - owner], &database).await;
+        taken_over(&servers[1 - owner]).await;
         let taken = began.elapsed();
         confirmed_after(&load, Instant::now()).await;
         let took = began.elapsed();

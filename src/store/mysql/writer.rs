@@ -203,6 +203,7 @@ impl Writer {
             };
             attempts += 1;
             if is_collision(&error) && attempts < ATTEMPTS_MAX {
+                tracing::debug!(tenant = %self.tenant, %error, "a transaction met another one");
                 continue;
             }
             if is_refusal(&error) {
