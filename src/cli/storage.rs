@@ -46,11 +46,14 @@ fn database_options(config: &Config) -> Outcome<mysql::Options> {
         Durability::Disk => Level::Disk,
         Durability::Os => Level::Os,
     };
+    let folder = identity(&config.data_dir)?;
+    let number = || format!("{:08x}", u128::from_be_bytes(folder) >> 96);
     Ok(mysql::Options {
         level,
         replicated: config.database.replicated == Answer::Yes,
         lease: config.cluster.lease,
-        folder: identity(&config.data_dir)?,
+        folder,
+        name: config.cluster.node.as_ref().map_or_else(number, |name| name.0.clone()),
         message_bytes_max: config.limits.max_message_bytes.as_u64(),
     })
 }

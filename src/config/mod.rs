@@ -24,7 +24,7 @@ pub use layers::{Layers, Overrides};
 pub use problem::{Problem, Problems, Source};
 pub use settings::{Argon2, Auth, Cluster, Config, Database, Limits, Log, Tls};
 pub use template::{example, initial};
-pub use value::{DatabaseUrl, Workers};
+pub use value::{DatabaseUrl, NodeName, Workers};
 pub use word::{
     AccountsKind, Answer, ClientAuth, Durability, LogFormat, LogLevel, MinVersion, StoreKind,
 };

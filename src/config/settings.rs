@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use crate::types::SanKind;
 
 use super::section::{Section, Setting, section};
-use super::value::{DatabaseUrl, Workers};
+use super::value::{DatabaseUrl, NodeName, Workers};
 use super::word::{
     AccountsKind, Answer, ClientAuth, Durability, LogFormat, LogLevel, MinVersion, StoreKind,
 };
@@ -123,6 +123,9 @@ section! {
 section! {
     /// Several servers on one database: one serves a tenant, the others stand by.
     Cluster in "cluster." named "cluster" {
+        /// What the logs of the other servers call this one, for example "bus1"; "off": the first
+        /// digits of data_dir/node.
+        node: Option<NodeName> = "off";
         /// A server that shows no life for so long is taken over from.
         lease: Duration = "10s" in "2s" to "10m";
     }

@@ -228,8 +228,17 @@ fn everything_wrong_is_told_at_once_with_its_source() {
 
 #[test]
 fn later_works_keys_are_unknown_for_now() {
-    for toml in ["[cluster]\nnode = 'a'", "tls.crl = 'crl.pem'"] {
+    for toml in ["[cluster]\npeers = ['a']", "tls.crl = 'crl.pem'"] {
         assert_eq!(problems(toml, &[]).len(), 1, "{toml}");
+    }
+}
+
+#[test]
+fn a_node_has_a_plain_name() {
+    assert!(problems("cluster.node = 'bus-1.example_a'", &[]).is_empty());
+    for name in ["", "bus 1", "büs", &"a".repeat(33)] {
+        let found = problems(&format!("cluster.node = '{name}'"), &[]);
+        assert!(found["cluster.node"].contains("1 to 32 letters"), "{found:?}");
     }
 }
 

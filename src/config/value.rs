@@ -49,6 +49,13 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>, T: Value>(from: D) -> Resul
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(pub String);
 
+/// What other servers call this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeName(pub String);
+
+/// Most characters of a [`NodeName`].
+const NODE_NAME_MAX: usize = 32;
+
 struct ValueVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Value> Visitor<'de> for ValueVisitor<T> {
@@ -203,6 +210,22 @@ impl Value for DatabaseUrl {
             }
             _ => Ok(Self(text.to_owned())),
         }
+    }
+    fn to_toml(&self) -> String {
+        quoted(&self.0)
+    }
+}
+
+impl Value for NodeName {
+    fn expected() -> String {
+        "1 to 32 letters, digits, \".\", \"_\" or \"-\"".to_owned()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if text.is_empty() || text.len() > NODE_NAME_MAX || !text.chars().all(allowed) {
+            return Err(expected::<Self>());
+        }
+        Ok(Self(text.to_owned()))
     }
     fn to_toml(&self) -> String {
         quoted(&self.0)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gmq::client::Profile;
+use gmq::client::{Client, Error, Profile};
 use gmq::torture::load::Load;
 use sqlx::Row;
 use tokio::task::JoinSet;
@@ -138,9 +138,19 @@ async fn a_server_that_is_drained_hands_over_at_once() {
     let mut servers = two_servers(folder.path(), [&mariadb(), &mariadb()], "drained").await;
     for server in &mut servers {
         server.settings.push(("GMQ_CLUSTER__LEASE", "600s".to_owned()));
+        server.settings.push(("GMQ_LOG__LEVEL", "debug".to_owned()));
+        let name = server.dir.file_name().unwrap().to_str().unwrap().to_owned();
+        server.settings.push(("GMQ_CLUSTER__NODE", name));
     }
     let (load, mut clients) = (Load::default(), JoinSet::new());
     let profile = start_both(&mut servers, &load, &mut clients).await;
+    let other = Profile { server: servers[1].address.clone(), ..profile.clone() };
+    match Client::connect(&other).await {
+        Err(Error::Login(error)) => assert_eq!(error.code, "standby"),
+        found => panic!("{:?}", found.err()),
+    }
+    let log = std::fs::read_to_string(servers[1].dir.join("server.log")).unwrap();
+    assert!(log.contains("another server serves the tenant") && log.contains("\"one\""), "{log}");
     let began = Instant::now();
     servers[0].signal("-TERM");
     servers[0].wait();

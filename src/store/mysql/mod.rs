@@ -22,7 +22,7 @@ use sqlx::mysql::{MySqlConnection, MySqlPool};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use self::faults::Faults;
-use self::ownership::{Claim, Owner, SERVER_BYTES, Watch};
+use self::ownership::{Claim, Owner, ServerId, Watch};
 use self::recovery::Found;
 use self::writer::{Desk, Writer};
 use super::file::WINDOW;
@@ -54,6 +54,8 @@ pub struct Options {
     pub lease: Duration,
     /// This data folder, which one process at a time has.
     pub folder: [u8; 16],
+    /// What other servers call this one; 32 bytes at most.
+    pub name: String,
     /// Longest message. Unit: bytes.
     pub message_bytes_max: u64,
 }
@@ -64,7 +66,7 @@ struct Setup {
     address: Address,
     level: Level,
     lease: Duration,
-    server: [u8; SERVER_BYTES],
+    server: ServerId,
     statement_bytes_max: usize,
     faults: Faults,
 }
@@ -126,10 +128,9 @@ impl MysqlStore {
         options: Options,
         faults: Faults,
     ) -> Result<Self, DatabaseError> {
-        let mut server = [0; SERVER_BYTES];
-        server[..16].copy_from_slice(&options.folder);
-        getrandom::fill(&mut server[16..])
-            .map_err(|error| DatabaseError::Address(error.to_string()))?;
+        let mut run = [0; 16];
+        getrandom::fill(&mut run).map_err(|error| DatabaseError::Address(error.to_string()))?;
+        let server = ServerId::new(&options.folder, &run, &options.name);
         let mut setup = Setup {
             address: address.clone(),
             level: options.level,

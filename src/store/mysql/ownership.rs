@@ -14,8 +14,31 @@ use crate::types::{Fence, Lsn, QueueId, TenantId};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// Length of a server's name of itself: 16 bytes of its data folder, 16 of this run.
-pub(super) const SERVER_BYTES: usize = 32;
+/// Which server it is, as the column `server` has it: 16 bytes of its data folder, 16 of this run,
+/// then what people call it. Empty: none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServerId(Vec<u8>);
+
+impl ServerId {
+    pub(super) fn new(folder: &[u8; 16], run: &[u8; 16], name: &str) -> Self {
+        Self([folder, run, name.as_bytes()].concat())
+    }
+
+    fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it is a run of the same data folder, of which there is one at a time.
+    fn has_folder_of(&self, other: &Self) -> bool {
+        let folder = |of: &Self| of.0.get(..16).map(<[u8]>::to_owned);
+        folder(self).is_some() && folder(self) == folder(other)
+    }
+
+    /// What people call it.
+    fn name(&self) -> String {
+        String::from_utf8_lossy(self.0.get(32..).unwrap_or_default()).into_owned()
+    }
+}
 
 /// Raised by every takeover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +49,7 @@ pub(super) struct Epoch(pub(super) u64);
 pub(super) struct Owner {
     pub(super) epoch: Epoch,
     beat: u64,
-    server: Vec<u8>,
+    server: ServerId,
     pub(super) lsn: Lsn,
     pub(super) fence: Fence,
     pub(super) queue_id_max: QueueId,
@@ -78,7 +101,7 @@ struct Sighting {
 impl Watch {
     /// Notes what a row says now. Answers for how long it has said that.
     pub(super) fn note(&self, tenant: TenantId, owner: &Owner, now: Instant) -> Duration {
-        let (epoch, beat, given_up) = (owner.epoch, owner.beat, owner.server.is_empty());
+        let (epoch, beat, given_up) = (owner.epoch, owner.beat, owner.server.is_none());
         let mut seen = self.lock();
         let news = Sighting { epoch, beat, since: now, given_up };
         match seen.get(&tenant) {
@@ -132,7 +155,7 @@ fn owner(row: &MySqlRow) -> Result<Owner> {
     Ok(Owner {
         epoch: Epoch(number(row, 0)?),
         beat: number(row, 1)?,
-        server: row.try_get(2)?,
+        server: ServerId(row.try_get(2)?),
         lsn: Lsn(number(row, 3)?),
         fence: Fence(number(row, 4)?),
         queue_id_max: QueueId(number(row, 5)?),
@@ -144,7 +167,7 @@ fn owner(row: &MySqlRow) -> Result<Owner> {
 pub(super) async fn claim(
     connection: &mut MySqlConnection,
     tenant: TenantId,
-    server: &[u8; SERVER_BYTES],
+    server: &ServerId,
     lease: Duration,
     watch: &Watch,
 ) -> Result<Claim> {
@@ -159,22 +182,25 @@ pub(super) async fn claim(
             }
         }
     };
-    let folder = &server[..SERVER_BYTES / 2];
-    let free = owner.server.is_empty() || owner.server.starts_with(folder);
+    let free = owner.server.is_none() || owner.server.has_folder_of(server);
     if !free && watch.note(tenant, &owner, Instant::now()) < lease {
+        tracing::debug!(%tenant, owner = owner.server.name(), "another server serves the tenant");
         return Ok(Claim::Standby);
     }
     // A sign of life since then makes it nobody's to take, but for the run before of this folder,
     // whose last words may still be under way.
     let beat = if free { None } else { Some(owner.beat) };
-    let claim = sqlx::query(CLAIM).bind(&server[..]).bind(&id[..]).bind(owner.epoch.0);
+    let claim = sqlx::query(CLAIM).bind(&server.0[..]).bind(&id[..]).bind(owner.epoch.0);
     let claim = claim.bind(beat).bind(beat).execute(&mut *connection).await?;
     if claim.rows_affected() != 1 {
         return Ok(Claim::Standby);
     }
+    if !free {
+        tracing::warn!(%tenant, owner = owner.server.name(), "taken over from a server without life");
+    }
     // Only now, after the commit: nothing of the owner before can come any more.
     match read(connection, tenant).await? {
-        Some(owner) if owner.server == server => Ok(Claim::Taken(owner)),
+        Some(owner) if owner.server == *server => Ok(Claim::Taken(owner)),
         _ => Ok(Claim::Standby),
     }
 }
@@ -195,14 +221,14 @@ pub(super) async fn change(
 pub(super) async fn reclaim(
     connection: &mut MySqlConnection,
     tenant: TenantId,
-    server: &[u8; SERVER_BYTES],
+    server: &ServerId,
 ) -> Result<Option<Owner>> {
     let id = tenant.0.to_be_bytes();
-    let query = sqlx::query(RECLAIM).bind(&id[..]).bind(&server[..]);
+    let query = sqlx::query(RECLAIM).bind(&id[..]).bind(&server.0[..]);
     if query.execute(&mut *connection).await?.rows_affected() != 1 {
         return Ok(None);
     }
-    Ok(read(connection, tenant).await?.filter(|owner| owner.server == server))
+    Ok(read(connection, tenant).await?.filter(|owner| owner.server == *server))
 }
 
 /// A column that is never negative.

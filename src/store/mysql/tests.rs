@@ -20,6 +20,7 @@ fn options() -> Options {
         replicated: false,
         lease: Duration::from_millis(700),
         folder: [7; 16],
+        name: "bus1".to_owned(),
         message_bytes_max: 1 << 20,
     }
 }
