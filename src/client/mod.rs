@@ -34,6 +34,7 @@ pub use crate::protocol::request::Destination;
 use self::answers::Answers;
 use self::confirm::Batch;
 use self::connection::Connection;
+use self::link::Silence;
 use crate::protocol::reply;
 use crate::protocol::request_text;
 use crate::protocol::response::{boolean_field, number_field, string_field};
@@ -99,7 +100,7 @@ impl Client {
         let client = Self::new(false);
         let connection = Arc::clone(&client.connection);
         tokio::spawn(async move {
-            let error = link::run(&connection, stream, frames).await;
+            let error = link::run(&connection, stream, frames, Silence::default()).await;
             connection.end(&error);
         });
         Ok(client)
@@ -303,7 +304,7 @@ impl Client {
     /// How long a round trip takes.
     pub async fn ping(&self) -> Result<Duration, Error> {
         let start = Instant::now();
-        self.done(|out, id| request_text::request(out, id, "ping", |_| {})).await?;
+        self.done(request_text::ping).await?;
         Ok(start.elapsed())
     }
 

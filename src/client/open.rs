@@ -1,44 +1,72 @@
-//! Opening a stream: the addresses of the profile one after the other, TLS, greeting and login.
+//! Opening a stream: the addresses of the profile in turn, TLS, greeting and login.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::reconnect::is_final;
 use super::{Error, Profile};
 use crate::protocol::frame::FrameReader;
 use crate::protocol::reply::{self, ServerLine};
 use crate::protocol::request_text;
 use crate::tls;
 
-/// Connecting, TLS and login at one address, and at one of several.
+/// Connecting, TLS and login at one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const CONNECT_TIMEOUT_OF_SEVERAL: Duration = Duration::from_secs(5);
+/// After this the next address is tried beside it.
+const SLOW: Duration = Duration::from_secs(1);
 /// Longest line before the login is answered. Unit: bytes.
 const LOGIN_BYTES_MAX: usize = 64 * 1024;
 
 /// A stream that is greeted and logged in, with what was read beyond.
 pub(super) type Opened = (TlsStream<TcpStream>, FrameReader);
 
-/// Tries each address in turn; the last one's error where none serves.
+/// Tries the addresses in turn, the next one as soon as one fails or is slow. While one is slow those
+/// that failed are tried again: a server may take over meanwhile. The last error where none serves.
 pub(super) async fn open(profile: &Profile) -> Result<Opened, Error> {
-    let mut last = None;
-    let several = profile.addresses().nth(1).is_some();
-    let timeout = if several { CONNECT_TIMEOUT_OF_SEVERAL } else { CONNECT_TIMEOUT };
-    for address in profile.addresses() {
-        match tokio::time::timeout(timeout, open_at(profile, address)).await {
-            Ok(Ok(opened)) => return Ok(opened),
-            Ok(Err(error)) => last = Some(error),
-            Err(_) => {
-                let reason = "no answer in time".to_owned();
-                last = Some(Error::Connect { address: address.to_owned(), reason });
+    let profile = Arc::new(profile.clone());
+    let mut tries = JoinSet::new();
+    let begin = |tries: &mut JoinSet<_>, address: String| {
+        let profile = Arc::clone(&profile);
+        tries.spawn(async move { (open_in_time(&profile, &address).await, address) });
+    };
+    let mut new: VecDeque<String> = profile.addresses().map(str::to_owned).collect();
+    let (mut failed, mut last) = (VecDeque::new(), None);
+    loop {
+        if let Some(address) = new.pop_front() {
+            begin(&mut tries, address);
+        }
+        match tokio::time::timeout(SLOW, tries.join_next()).await {
+            Ok(Some(Ok((Ok(opened), _)))) => return Ok(opened),
+            Ok(Some(Ok((Err(error), _)))) if is_final(&error) => return Err(error),
+            Ok(Some(Ok((Err(error), address)))) => {
+                failed.push_back(address);
+                last = Some(error);
             }
+            Ok(Some(Err(ended))) => last = Some(Error::Lost(ended.to_string())),
+            Ok(None) => break,
+            Err(_) if new.is_empty() => {
+                failed.pop_front().into_iter().for_each(|address| begin(&mut tries, address));
+            }
+            Err(_) => {}
         }
     }
     Err(last.unwrap_or_else(|| Error::Address(profile.server.clone())))
+}
+
+async fn open_in_time(profile: &Profile, address: &str) -> Result<Opened, Error> {
+    let opening = tokio::time::timeout(CONNECT_TIMEOUT, open_at(profile, address));
+    opening.await.unwrap_or_else(|_| {
+        let reason = "no answer in time".to_owned();
+        Err(Error::Connect { address: address.to_owned(), reason })
+    })
 }
 
 /// The host of a `HOST:PORT`.

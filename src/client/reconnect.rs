@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connection::Connection;
+use super::link::Silence;
 use super::{Error, Profile, link, open};
 use crate::protocol::frame::FrameReader;
 
@@ -52,14 +53,16 @@ pub(super) async fn keep<S>(
 ) where
     S: AsyncRead + AsyncWrite,
 {
-    let mut error = link::run(&connection, stream, frames).await;
+    let mut error = link::run(&connection, stream, frames, Silence::default()).await;
     loop {
         if connection.is_closing() || is_final(&error) {
             return connection.end(&error);
         }
         connection.lost(&error);
         error = match again(&connection, &profile, reconnect).await {
-            Ok((stream, frames)) => link::run(&connection, stream, frames).await,
+            Ok((stream, frames)) => {
+                link::run(&connection, stream, frames, Silence::default()).await
+            }
             Err(error) => error,
         };
     }
@@ -88,7 +91,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// Whether trying again cannot help.
-fn is_final(error: &Error) -> bool {
+pub(super) fn is_final(error: &Error) -> bool {
     match error {
         Error::Login(refused) => refused.code == "auth_failed",
         Error::Closed(code) => code == "revoked",

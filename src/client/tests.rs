@@ -14,10 +14,14 @@ fn pair() -> (Client, BufReader<DuplexStream>) {
 
 /// Puts a stream under the client; its end is the end of the connection.
 fn stream(client: &Client) -> BufReader<DuplexStream> {
+    stream_with(client, Silence::default())
+}
+
+fn stream_with(client: &Client, silence: Silence) -> BufReader<DuplexStream> {
     let (near, far) = tokio::io::duplex(1 << 20);
     let connection = Arc::clone(&client.connection);
     tokio::spawn(async move {
-        let error = link::run(&connection, near, FrameReader::new(1 << 20)).await;
+        let error = link::run(&connection, near, FrameReader::new(1 << 20), silence).await;
         connection.end(&error);
     });
     BufReader::new(far)
@@ -127,7 +131,8 @@ async fn stream_until_lost(client: &Client) -> (BufReader<DuplexStream>, oneshot
     let connection = Arc::clone(&client.connection);
     let (lost, told) = oneshot::channel();
     tokio::spawn(async move {
-        let error = link::run(&connection, near, FrameReader::new(1 << 20)).await;
+        let error =
+            link::run(&connection, near, FrameReader::new(1 << 20), Silence::default()).await;
         connection.lost(&error);
         let _ = lost.send(());
     });
@@ -331,4 +336,22 @@ async fn a_question_that_no_queue_takes_is_told_at_once() {
     let question = done(&mut server, "publish", ",\"routed\":0").await;
     assert_eq!((&question["topic"], question.get("queue")), (&"q".into(), None));
     assert!(matches!(asked.await.unwrap(), Err(Error::NotRouted { .. })));
+}
+
+#[tokio::test]
+async fn a_silent_server_is_asked_for_a_sign_of_life_and_given_up_where_it_gives_none() {
+    let moment = Duration::from_millis(5);
+    let client = Client::new(false);
+    let patient = Silence { ask_after: moment, lost_after: Duration::from_secs(3_600) };
+    let mut server = stream_with(&client, patient);
+    for id in 1..4 {
+        assert_eq!(line(&mut server).await, serde_json::json!({"op": "ping", "id": id}));
+        say(&mut server, &format!(r#"{{"id":{id},"ok":true}}"#)).await;
+    }
+    let other = Client::new(false);
+    let silence = Silence { ask_after: moment, lost_after: moment };
+    let mut server = stream_with(&other, silence);
+    assert_eq!(line(&mut server).await["op"], "ping");
+    let Err(Error::Lost(reason)) = other.info(&queue()).await else { panic!("it is given up") };
+    assert_eq!(reason, "the server gives no sign of life");
 }

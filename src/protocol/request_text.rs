@@ -16,6 +16,11 @@ pub fn request(out: &mut Vec<u8>, id: u64, op: &str, fields: impl FnOnce(&mut Ve
     out.extend_from_slice(b"}\n");
 }
 
+/// A ping.
+pub fn ping(out: &mut Vec<u8>, id: u64) {
+    request(out, id, "ping", |_| {});
+}
+
 /// A login by password.
 pub fn auth(out: &mut Vec<u8>, id: u64, tenant: &str, user: &str, password: &str) {
     request(out, id, "auth", |out| {
