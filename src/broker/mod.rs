@@ -5,16 +5,18 @@
 
 mod clock;
 mod outbox;
+mod slot;
 mod tenant;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use tokio::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::clock::Clock;
 pub use self::outbox::{Outbox, Outgoing, Signal};
+use self::slot::Slot;
 pub use self::tenant::{HostedTenant, TenantFull};
 
 use crate::engine::{Config, TenantLimits};
@@ -42,8 +44,7 @@ pub struct Broker {
     limits: BrokerLimits,
     clock: Clock,
     connections: AtomicU64,
-    /// Locked over an `open`, so that a tenant is never opened twice.
-    tenants: Mutex<HashMap<TenantId, Arc<HostedTenant>>>,
+    tenants: Mutex<HashMap<TenantId, Arc<Slot>>>,
 }
 
 impl Broker {
@@ -69,16 +70,14 @@ impl Broker {
         id: TenantId,
         limits: &TenantLimits,
     ) -> Result<Arc<HostedTenant>, StoreError> {
-        let mut tenants = self.tenants.lock().await;
-        if let Some(tenant) = tenants.get(&id).filter(|tenant| !tenant.is_lost()) {
-            tenant.set_limits(limits.clone());
-            return Ok(Arc::clone(tenant));
+        let slot = Arc::clone(self.lock().entry(id).or_default());
+        slot.set_limits(limits.clone());
+        if let Some(tenant) = slot.tenant() {
+            return Ok(tenant);
         }
         let store = Arc::clone(&self.store);
-        let tenant =
-            HostedTenant::open(id, store, self.engine_config(), limits.clone(), self.clock).await?;
-        tenants.insert(id, Arc::clone(&tenant));
-        Ok(tenant)
+        let config = self.engine_config();
+        slot.open(HostedTenant::open(id, store, config, limits.clone(), self.clock)).await
     }
 
     /// Tenants that no server serves any more, and that this one could.
@@ -87,21 +86,21 @@ impl Broker {
     }
 
     /// Puts limits in force where the tenant is open; one that is not gets them when it is opened.
-    pub async fn set_limits(&self, id: TenantId, limits: TenantLimits) {
-        let tenant = self.tenants.lock().await.get(&id).cloned();
-        if let Some(tenant) = tenant {
-            tenant.set_limits(limits);
+    pub fn set_limits(&self, id: TenantId, limits: TenantLimits) {
+        let slot = self.lock().get(&id).cloned();
+        if let Some(slot) = slot {
+            slot.set_limits(limits);
         }
     }
 
     /// The tenants that are open.
-    pub async fn open_tenants(&self) -> Vec<Arc<HostedTenant>> {
-        self.tenants.lock().await.values().cloned().collect()
+    pub fn open_tenants(&self) -> Vec<Arc<HostedTenant>> {
+        self.lock().values().filter_map(|slot| slot.tenant()).collect()
     }
 
     /// Stops taking: see [`crate::engine::Input::Drain`].
-    pub async fn drain(&self) {
-        for tenant in self.open_tenants().await {
+    pub fn drain(&self) {
+        for tenant in self.open_tenants() {
             tenant.drain();
         }
     }
@@ -109,6 +108,10 @@ impl Broker {
     /// Makes everything durable and closes the store.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.store.close().await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Slot>>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn engine_config(&self) -> Config {

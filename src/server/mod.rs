@@ -132,7 +132,7 @@ impl Server {
         stopping.cancel();
         // Nothing may be accepted, nor logged in, once the engines were told to stop.
         let _ = tokio::join!(accepting, watching);
-        context.broker.drain().await;
+        context.broker.drain();
         context.registry.signal_all(Signal::Drain);
         connections.close();
         let limit = context.limits.drain_timeout;

@@ -68,7 +68,7 @@ async fn look(context: &Context, seen: Option<u64>) -> Result<u64, AccountsError
         return Ok(version);
     }
     for record in context.accounts.tenants().await? {
-        context.broker.set_limits(record.id, context.tenant_limits(&record)).await;
+        context.broker.set_limits(record.id, context.tenant_limits(&record));
     }
     let mut users: HashMap<UserId, Option<UserRecord>> = HashMap::new();
     for live in context.registry.live() {
