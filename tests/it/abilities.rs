@@ -190,3 +190,128 @@ fn without_a_window_keys_are_carried_and_not_looked_at() {
     let pulled = wire.ok(json!({"op": "pull", "queue": "q"}));
     assert_eq!(pulled["messages"][0]["key"], "k");
 }
+
+#[test]
+fn a_group_waits_for_a_message_that_returns_by_its_lease_or_with_its_connection() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.declare("q", &json!({"ack_timeout_ms": 300}));
+    publish(&mut wire, "q", &json!([{"body": 1, "group": "g"}, {"body": 2, "group": "g"}]));
+    let mut other = server.login();
+    assert_eq!(pull(&mut other, "q", 9, 0).0, [1]);
+    // Its lease is over: it comes again, and not the one behind it.
+    assert_eq!(pull(&mut wire, "q", 9, 30_000).0, [1]);
+    wire.ok(json!({"op": "extend", "tag": 1, "lease_ms": 3_600_000}));
+    assert!(pull(&mut other, "q", 9, 0).0.is_empty());
+    drop(wire);
+    let (bodies, tags) = pull(&mut other, "q", 9, 30_000);
+    assert_eq!(bodies, [1]);
+    other.ok(json!({"op": "ack", "tags": tags}));
+    assert_eq!(pull(&mut other, "q", 9, 0).0, [2]);
+}
+
+#[test]
+fn with_auto_ack_a_message_does_not_hold_its_group() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let messages: Vec<_> = (1..=3).map(|n| json!({"body": n, "group": "g"})).collect();
+    publish(&mut wire, "q", &json!(messages));
+    wire.ok(json!({"op": "consume", "queue": "q", "auto_ack": true}));
+    let bodies: Vec<_> = (1..=3).map(|_| wire.next()["body"].clone()).collect();
+    assert_eq!(bodies, [1, 2, 3]);
+}
+
+#[test]
+fn a_batch_that_is_refused_stores_nothing_and_remembers_no_key() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.declare("q", &json!({"dedup_window_ms": 3_600_000, "max_messages": 2}));
+    let batch = json!([{"body": 1, "key": "a"}, {"body": 2, "key": "b"}, {"body": 3, "key": "c"}]);
+    let refused = wire.refused(json!({"op": "publish", "queue": "q", "messages": batch}));
+    assert_eq!(refused["code"], "queue_full");
+    let reply = wire.ok(json!({"op": "publish", "queue": "q", "body": 1, "key": "a"}));
+    assert_eq!((&reply["seq"], reply.get("duplicate")), (&json!(1), None));
+}
+
+#[test]
+fn a_duplicate_needs_no_room() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.declare("q", &json!({"dedup_window_ms": 3_600_000, "max_messages": 1}));
+    let request = json!({"op": "publish", "queue": "q", "body": 1, "key": "a"});
+    wire.ok(request.clone());
+    assert_eq!(
+        wire.refused(json!({"op": "publish", "queue": "q", "body": 2}))["code"],
+        "queue_full"
+    );
+    let again = wire.ok(request);
+    assert_eq!((&again["seq"], &again["duplicate"]), (&json!(1), &json!(true)));
+}
+
+#[test]
+fn what_expires_while_the_server_is_down_is_never_delivered() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.declare("short", &json!({"ttl_ms": 1}));
+    let delayed = json!([{"body": 1, "delay_ms": 3_600_000}]);
+    publish(&mut wire, "short", &delayed);
+    let both = json!([{"body": 1, "ttl_ms": 400, "delay_ms": 300}, {"body": 2}]);
+    publish(&mut wire, "q", &both);
+    let published = std::time::Instant::now();
+    drop(server);
+    eventually("its end", || (published.elapsed().as_millis() > 400).then_some(()));
+    let server = home.serve();
+    let mut wire = server.login();
+    assert_eq!(pull(&mut wire, "q", 9, 0).0, [2]);
+    wait_for(&mut wire, "q", |info| info["delayed"] == 0 && info["ready"] == 0);
+    wait_for(&mut wire, "short", |info| info["bytes"] == 0);
+}
+
+#[test]
+fn a_delay_that_is_longer_than_the_ttl_ends_with_the_message() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    publish(&mut wire, "q", &json!([{"body": 1, "ttl_ms": 1, "delay_ms": 3_600_000}]));
+    wait_for(&mut wire, "q", |info| info["expired"] == 1 && info["delayed"] == 0);
+}
+
+#[test]
+fn the_tenants_defaults_are_those_of_new_queues_and_a_different_declare_names_what_differs() {
+    let home = Home::new();
+    let defaults = ["--default", "dedup_window_ms=60000", "--default", "ttl_ms=3600000"];
+    let more = ["--default", "overflow=drop_oldest", "--default", "max_messages=2"];
+    home.admin(&[&["tenant", "set", "default"], &defaults[..], &more[..]].concat(), "");
+    let server = home.serve();
+    let mut wire = server.login();
+    for body in 1..=3 {
+        wire.ok(json!({"op": "publish", "queue": "q", "body": body, "key": body.to_string()}));
+    }
+    let settings = info(&mut wire, "q")["settings"].clone();
+    assert_eq!(settings["dedup_window_ms"], 60_000);
+    assert_eq!(settings["ttl_ms"], 3_600_000);
+    assert_eq!(settings["overflow"], "drop_oldest");
+    assert_eq!(pull(&mut wire, "q", 9, 0).0, [2, 3]);
+    let others = json!({
+        "dedup_window_ms": 0, "ttl_ms": null, "overflow": "reject", "max_attempts": 3,
+        "dead_letter": "dead", "expires_ms": 1_000, "max_messages": 2,
+    });
+    let declare = json!({"op": "queue.declare", "queue": "q", "settings": others});
+    let refused = wire.refused(declare);
+    assert_eq!(refused["code"], "queue_exists");
+    let mut named: Vec<_> = refused["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    named.sort_unstable();
+    let all =
+        ["dead_letter", "dedup_window_ms", "expires_ms", "max_attempts", "overflow", "ttl_ms"];
+    assert_eq!(named, all);
+}

@@ -321,3 +321,78 @@ fn the_doctor_says_why_nothing_comes() {
     publish(&mut wire, "q", 4);
     assert!(codes(&mut wire).contains(&"quota".to_owned()));
 }
+
+#[test]
+fn a_dead_letter_keeps_its_priority_and_only_the_last_death_is_told() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    wire.declare("last", &json!({}));
+    wire.declare("next", &json!({"dead_letter": "last"}));
+    wire.declare("first", &json!({"dead_letter": "next"}));
+    let messages = json!([{"body": 1, "priority": 1}, {"body": 9, "priority": 9}]);
+    wire.ok(json!({"op": "publish", "queue": "first", "messages": messages}));
+    for (queue, reason) in [("first", "once"), ("next", "twice")] {
+        let tags: Vec<_> = [(); 2].map(|()| take(&mut wire, queue)["tag"].clone()).into();
+        wire.ok(json!({"op": "nack", "tags": tags, "dead_letter": true, "reason": reason}));
+    }
+    let dead = [take(&mut wire, "last"), take(&mut wire, "last")];
+    assert_eq!((&dead[0]["body"], &dead[1]["body"]), (&json!(9), &json!(1)));
+    let headers = dead[0]["headers"].as_object().unwrap();
+    assert_eq!(headers["gmq-dead-queue"], "next");
+    assert_eq!(headers["gmq-dead-detail"], "twice");
+    assert_eq!(headers.len(), 5, "{headers:?}");
+}
+
+#[test]
+fn a_queue_that_is_declared_later_cannot_close_a_circle_of_dead_letters() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    // It is named before it is there.
+    wire.declare("a", &json!({"dead_letter": "b"}));
+    wire.declare("b", &json!({"dead_letter": "c"}));
+    let closing = json!({"op": "queue.declare", "queue": "c", "settings": {"dead_letter": "a"}});
+    let refused = wire.refused(closing);
+    assert_eq!(
+        (&refused["code"], &refused["field"]),
+        (&json!("bad_request"), &json!("settings.dead_letter"))
+    );
+    wire.declare("c", &json!({}));
+    let closing = json!({
+        "op": "queue.declare", "queue": "c", "settings": {"dead_letter": "a"}, "update": true,
+    });
+    assert_eq!(wire.refused(closing)["code"], "bad_request");
+}
+
+#[test]
+fn bindings_are_listed_page_by_page_in_the_order_of_patterns_and_queues() {
+    let home = Home::new();
+    let server = home.serve();
+    let mut wire = server.login();
+    let mut all = Vec::new();
+    for queue in ["q1", "q2"] {
+        wire.declare(queue, &json!({}));
+        for pattern in ["a.#", "a.*", "b", "#"] {
+            wire.ok(json!({"op": "topic.bind", "queue": queue, "pattern": pattern}));
+            all.push((pattern.to_owned(), queue.to_owned()));
+        }
+    }
+    all.sort();
+    let (mut seen, mut after) = (Vec::new(), json!(null));
+    loop {
+        let mut request = json!({"op": "topic.list", "limit": 3});
+        if !after.is_null() {
+            request["after"] = after;
+        }
+        let page = wire.ok(request);
+        let bindings = page["bindings"].as_array().unwrap();
+        let text = |binding: &Value, name: &str| binding[name].as_str().unwrap().to_owned();
+        seen.extend(bindings.iter().map(|b| (text(b, "pattern"), text(b, "queue"))));
+        after = bindings.last().unwrap().clone();
+        if page["more"] == false {
+            break;
+        }
+    }
+    assert_eq!(seen, all);
+}
