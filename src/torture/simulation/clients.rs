@@ -28,6 +28,7 @@ pub(super) enum Asked {
     Declare { queue: QueueName, wish: u64 },
     Bind { queue: QueueName, life: u64 },
     Consume,
+    Peek,
 }
 
 /// The queues that clients publish to.
@@ -266,6 +267,13 @@ impl World {
                     } else {
                         self.oracle.published(id, Some(seq), level)?;
                     }
+                }
+            }
+            (Asked::Peek, Ok(Reply::Peeked { messages, .. })) => {
+                let ended = |end: Option<WallMs>| end.is_some_and(|end| end <= self.now.wall_ms);
+                let late = messages.iter().find(|peeked| ended(peeked.message.expires_at()));
+                if let Some(late) = late {
+                    return Err(format!("{late:?} has expired long ago, and is there still"));
                 }
             }
             (Asked::Route { ids, certain, level }, Ok(Reply::Routed { routed, .. })) => {

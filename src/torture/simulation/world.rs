@@ -11,7 +11,7 @@ use crate::store::file::JournalOptions;
 use crate::store::file::disk::SimulatedDisk;
 use crate::store::file::stepped::{Stepped, Written};
 use crate::torture::random::Random;
-use crate::types::{ConnectionId, Level, Monotonic, Now, QueueName, RequestId, TenantId};
+use crate::types::{ConnectionId, Level, Monotonic, Now, QueueName, RequestId, Seq, TenantId};
 
 const TENANT: TenantId = TenantId(7);
 const CONNECTIONS: u64 = 3;
@@ -326,16 +326,31 @@ impl World {
         sent.into_iter().try_for_each(|sent| self.input(server, sent))
     }
 
-    /// Everything that is there is consumed and acked.
+    /// What has expired goes by itself; everything else that is there is consumed and acked.
     fn drain(&mut self) -> Outcome {
         let mut server = self.start()?;
+        // Longer than any TTL, and the time within which what has expired goes.
         self.let_pass(Duration::from_secs(120));
+        self.settle(&mut server)?;
+        for queue in names() {
+            let connection = self.connection();
+            let (from_seq, max, bytes_max) = (Seq(0), 10_000, usize::MAX);
+            let request = Request::Peek { queue, from_seq, max, bytes_max };
+            self.ask_as(&mut server, connection, request, Asked::Peek)?;
+        }
+        self.settle(&mut server)?;
         for queue in names().into_iter().chain(self.features.then(dead_letters)) {
             let connection = self.connection();
             let request =
                 Request::Consume { queue: queue.clone(), prefetch: PREFETCH, auto_ack: false };
             self.ask_as(&mut server, connection, request, Asked::Consume)?;
         }
+        self.settle(&mut server)?;
+        self.oracle.drained(self.now)
+    }
+
+    /// Goes on until nothing happens any more; what is delivered is acked.
+    fn settle(&mut self, server: &mut Server) -> Outcome {
         let (mut quiet, mut rounds) = (0, 0);
         while quiet < 3 {
             rounds += 1;
@@ -343,18 +358,18 @@ impl World {
                 return Err("the server does not come to rest".into());
             }
             let before = self.oracle.delivered;
-            self.input(&mut server, Input::Tick)?;
-            self.write(&mut server)?;
-            self.maintain(&mut server)?;
+            self.input(server, Input::Tick)?;
+            self.write(server)?;
+            self.maintain(server)?;
             while !server.loads.is_empty() {
-                self.read(&mut server)?;
+                self.read(server)?;
             }
             for connection in self.connections.clone() {
                 for (id, tag) in self.oracle.in_hand_of(connection) {
                     self.oracle.acking(&id);
                     let held = self.oracle.let_go(&id);
                     let request = Request::Ack(Tags::List(vec![tag]));
-                    self.ask_as(&mut server, connection, request, Asked::Ack { id, held })?;
+                    self.ask_as(server, connection, request, Asked::Ack { id, held })?;
                 }
             }
             if server.latched {
@@ -363,6 +378,6 @@ impl World {
             let busy = server.store.has_gathered() || self.oracle.delivered > before;
             quiet = if busy { 0 } else { quiet + 1 };
         }
-        self.oracle.drained(self.now)
+        Ok(())
     }
 }
