@@ -353,6 +353,7 @@ fn duplicates(
             None => Place::New,
             Some(key) => match queue.and_then(|queue| queue.keys.find(key, now, window)) {
                 Some(seq) => Place::Known(seq),
+                None if messages.len() == 1 => Place::New,
                 None => match first.get(key) {
                     Some(first) => Place::Repeats(*first),
                     None => {

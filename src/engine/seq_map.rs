@@ -1,25 +1,64 @@
-//! A map by `seq` that takes little more memory than its entries: they stand in chunks of
-//! neighbouring numbers, so that a million messages that arrive in order fill their chunks. Called
-//! by a queue's contents, for what may be there in millions.
+//! A map by `seq` that takes little more memory than its values: they stand in chunks of
+//! neighbouring numbers, so that a million messages that arrive in order fill their chunks, and which
+//! numbers a chunk has is one bit each. Called by a queue's contents, for what may be there in
+//! millions.
 
 use std::collections::BTreeMap;
 
 use crate::types::Seq;
 
 /// Numbers of one chunk.
-const CHUNK: u64 = 64;
+const CHUNK: u64 = u64::BITS as u64;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct SeqMap<T> {
-    /// By `seq / CHUNK`; none is empty, and each is ascending.
-    chunks: BTreeMap<u64, Vec<(Seq, T)>>,
+    /// By `seq / CHUNK`; none is empty.
+    chunks: BTreeMap<u64, Chunk<T>>,
     entries: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Chunk<T> {
+    /// Bit n: there is a value for the chunk's number n.
+    present: u64,
+    /// In the order of their numbers.
+    values: Vec<T>,
 }
 
 impl<T> Default for SeqMap<T> {
     fn default() -> Self {
         Self { chunks: BTreeMap::new(), entries: 0 }
+    }
+}
+
+impl<T> Default for Chunk<T> {
+    fn default() -> Self {
+        Self { present: 0, values: Vec::new() }
+    }
+}
+
+impl<T> Chunk<T> {
+    /// The bit of a number, and where its value stands, or would.
+    fn place(&self, seq: Seq) -> (u64, usize) {
+        let bit = 1 << (seq.0 % CHUNK);
+        (bit, (self.present & (bit - 1)).count_ones() as usize)
+    }
+
+    fn find(&self, seq: Seq) -> Option<usize> {
+        let (bit, at) = self.place(seq);
+        (self.present & bit != 0).then_some(at)
+    }
+
+    /// The values from the chunk's number `from` on.
+    fn iter(&self, number: u64, from: u64) -> impl Iterator<Item = (Seq, &T)> {
+        let mut left = self.present & (u64::MAX << from);
+        let skipped = (self.present.count_ones() - left.count_ones()) as usize;
+        self.values[skipped..].iter().map(move |value| {
+            let seq = Seq(number * CHUNK + u64::from(left.trailing_zeros()));
+            left &= left.wrapping_sub(1);
+            (seq, value)
+        })
     }
 }
 
@@ -32,10 +71,11 @@ impl<T> SeqMap<T> {
     /// Adds an entry, in place of the one that has its number.
     pub(super) fn insert(&mut self, seq: Seq, value: T) {
         let chunk = self.chunks.entry(seq.0 / CHUNK).or_default();
-        match chunk.binary_search_by_key(&seq, |(seq, _)| *seq) {
-            Ok(at) => chunk[at].1 = value,
-            Err(at) => {
-                chunk.insert(at, (seq, value));
+        match chunk.place(seq) {
+            (bit, at) if chunk.present & bit != 0 => chunk.values[at] = value,
+            (bit, at) => {
+                chunk.present |= bit;
+                chunk.values.insert(at, value);
                 self.entries += 1;
             }
         }
@@ -44,9 +84,10 @@ impl<T> SeqMap<T> {
     /// Takes an entry out.
     pub(super) fn remove(&mut self, seq: Seq) -> Option<T> {
         let chunk = self.chunks.get_mut(&(seq.0 / CHUNK))?;
-        let at = chunk.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
-        let (_, value) = chunk.remove(at);
-        if chunk.is_empty() {
+        let at = chunk.find(seq)?;
+        chunk.present &= !(1 << (seq.0 % CHUNK));
+        let value = chunk.values.remove(at);
+        if chunk.values.is_empty() {
             self.chunks.remove(&(seq.0 / CHUNK));
         }
         self.entries -= 1;
@@ -56,26 +97,27 @@ impl<T> SeqMap<T> {
     /// The entry of that number.
     pub(super) fn get(&self, seq: Seq) -> Option<&T> {
         let chunk = self.chunks.get(&(seq.0 / CHUNK))?;
-        let at = chunk.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
-        Some(&chunk[at].1)
+        Some(&chunk.values[chunk.find(seq)?])
     }
 
     /// The entry of that number, to be changed.
     pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut T> {
         let chunk = self.chunks.get_mut(&(seq.0 / CHUNK))?;
-        let at = chunk.binary_search_by_key(&seq, |(seq, _)| *seq).ok()?;
-        Some(&mut chunk[at].1)
+        let at = chunk.find(seq)?;
+        Some(&mut chunk.values[at])
     }
 
     /// The first entry at or after `from`.
     pub(super) fn next_from(&self, from: Seq) -> Option<(Seq, &T)> {
-        let chunks = self.chunks.range(from.0 / CHUNK..);
-        chunks.flat_map(|(_, chunk)| chunk).find(|(seq, _)| *seq >= from).map(|(s, t)| (*s, t))
+        let first = from.0 / CHUNK;
+        let start = |number: u64| if number == first { from.0 % CHUNK } else { 0 };
+        let mut chunks = self.chunks.range(first..);
+        chunks.find_map(|(number, chunk)| chunk.iter(*number, start(*number)).next())
     }
 
     /// All entries, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, &T)> {
-        self.chunks.values().flatten().map(|(seq, value)| (*seq, value))
+        self.chunks.iter().flat_map(|(number, chunk)| chunk.iter(*number, 0))
     }
 }
 
