@@ -13,8 +13,9 @@
 //! are gathered in a `stage`, for which there is `room`.
 //!
 //! What they work on: `queue` with its `contents` (a `lane` of ready messages for each priority,
-//! `groups`, a `seq_map` of delayed ones) and its `keys`; the `trie` of bindings; `connection`,
-//! `timer`, `reservation` (numbers that never repeat) and `waiting` (what is told later).
+//! `groups`, a `seq_map` of delayed ones, a `chunk_set` of times) and its `keys`; the `trie` of
+//! bindings; `connection`, `timer`, `reservation` (numbers that never repeat) and `waiting` (what is
+//! told later).
 
 mod chunk_set;
 mod connection;

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use crate::engine::{Batch, Load, Recovered, StoredMessage, Window};
 use crate::types::{Level, Lsn, TenantId};
 
+mod codec;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod file;
@@ -39,6 +40,9 @@ pub(crate) mod reference;
 pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use mysql::MysqlStore;
+
+/// What the engine keeps in memory of each queue that is stored elsewhere.
+const WINDOW: Window = Window { messages: 8 * 1024, bytes: 2 * 1024 * 1024 };
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -9,10 +9,10 @@
 //! (format 1)  tenant u128 | queue u64 | first u64 | span u32 | place u32 × span
 //! ```
 
-use super::codec::{Damaged, Reader, checksum, put_bytes, put_number, put_numbers};
 use super::frame::FORMAT;
 use super::index::{FileNumber, FileState, Index, QueueState, Returned, RunId, TenantState};
 use super::run::{Marks, Places, Run};
+use crate::store::codec::{Damaged, Reader, checksum, put_bytes, put_number, put_numbers};
 use crate::types::{Fence, Lsn, Priority, QueueId, Seq, TenantId};
 
 const CHECKPOINT_MAGIC: [u8; 8] = *b"gmqchkp1";

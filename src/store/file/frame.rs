@@ -10,7 +10,7 @@
 //! file was flushed before the frame was written: a broken frame before that place was whole once,
 //! so it is damage; one behind it may be what a power cut tore.
 
-use super::codec::{Damaged, Reader, checksum};
+use crate::store::codec::{Damaged, Reader, checksum};
 use crate::types::{Lsn, TenantId};
 
 /// The version of everything in the store's folder; newer ones are refused. 2: messages have

@@ -1,9 +1,9 @@
 //! The group that gathers while the one before is written: frames, encoded as they come, and who
 //! is to be told of them.
 
-use super::codec::{put_record, salt};
 use super::frame::Frames;
 use crate::engine::Batch;
+use crate::store::codec::{put_record, salt};
 use crate::types::{Level, Lsn, TenantId};
 
 /// Batches of one tenant that come one after the other share a frame up to this length. Unit:

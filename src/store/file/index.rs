@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::codec::{Entry, Mark, Reader, Traits, salt};
 use super::frame::{Frame, Standing};
 use super::run::{Marks, Places, Run};
 use crate::engine::{KnownMessage, Recovered, RecoveredQueue};
+use crate::store::codec::{Entry, Mark, Reader, Traits, salt};
 use crate::types::{
     Fence, Lsn, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs,
 };
@@ -116,7 +116,7 @@ pub(super) struct FileState {
 impl FileState {
     /// What its live messages take, about. Unit: bytes.
     pub(super) fn live_bytes(&self) -> u64 {
-        self.bytes + self.messages * super::codec::RECORD_BYTES
+        self.bytes + self.messages * crate::store::codec::RECORD_BYTES
     }
 }
 

@@ -7,7 +7,6 @@ use std::io;
 use std::sync::Arc;
 
 use super::checkpoint::{marks_in, place_in, runs_of};
-use super::codec::{Entry, Mark, Reader, salt};
 use super::disk::{DiskFile, read_all};
 use super::frame::{Frame, next_frame};
 use super::index::{FileNumber, Located, Place};
@@ -15,6 +14,7 @@ use super::journal::{Journal, lock};
 use super::names;
 use super::run::{Marks, Places, Run};
 use crate::engine::{Load, Recovered, StoredMessage};
+use crate::store::codec::{Entry, Mark, Reader, salt};
 use crate::types::{Message, QueueId, Seq, TenantId};
 
 /// Places that lie no further apart are read in one go. Unit: bytes.

@@ -5,13 +5,12 @@
 //! thread (`threads`) takes the group, writes it behind the journal, flushes, applies it to the
 //! index and tells. `journal` writes, `index` is what it adds up to, `run` where messages
 //! lie, `loading` reads them back, `upkeep` saves checkpoints and gives files up,
-//! `recovery` starts on what is there. `frame`, `codec` and `checkpoint` are the bytes,
-//! `disk` what they lie on.
+//! `recovery` starts on what is there. `frame` and `checkpoint` are the bytes (and `store::codec`,
+//! how a record is written), `disk` what they lie on.
 
 mod backup;
 mod check;
 mod checkpoint;
-pub(super) mod codec;
 pub mod disk;
 mod frame;
 mod group;
@@ -40,15 +39,12 @@ pub use self::recovery::{Damage, OpenError};
 use self::disk::{Disk, Folder};
 use self::recovery::Recovery;
 use self::threads::Shared;
-use super::{Appended, BoxFuture, Listener, Store, StoreError};
+use super::{Appended, BoxFuture, Listener, Store, StoreError, WINDOW};
 use crate::engine::{Batch, Load, Recovered, StoredMessage, Window};
 use crate::types::{Level, TenantId};
 
 /// Length of a journal file, if batches can be no larger than half of it. Unit: bytes.
 pub const FILE_BYTES: u32 = 64 * 1024 * 1024;
-
-/// What the engine keeps in memory of each queue.
-pub(super) const WINDOW: Window = Window { messages: 8 * 1024, bytes: 2 * 1024 * 1024 };
 
 /// What a file store is started with.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! A run: messages of one queue in one journal file, whose sequence numbers lie close together.
 //! It knows which of them are still in the queue, a bit each, and where each lies in the file.
 
-use super::codec::{Damaged, Mark, Reader, put_mark, put_number};
+use crate::store::codec::{Damaged, Mark, Reader, put_mark, put_number};
 use crate::types::Seq;
 
 /// A message further than this behind the last one of a run begins another run.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::engine::{Batch, Record};
-use crate::store::file::codec;
+use crate::store::codec;
 use crate::types::{
     Fence, Lsn, Message, Pattern, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs,
 };

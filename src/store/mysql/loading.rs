@@ -7,7 +7,7 @@ use sqlx::{MySql, Row, query::Query};
 use super::changes::QueueFacts;
 use super::ownership::number;
 use crate::engine::{Load, StoredMessage};
-use crate::store::file::codec::{self, Reader};
+use crate::store::codec::{self, Reader};
 use crate::types::{Seq, TenantId};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;

@@ -1,5 +1,5 @@
 //! How records are written: numbers of variable length, one self-checking record after the other.
-//! The journal and the checkpoint use the same primitives. Reading never panics and never trusts a
+//! Journal, checkpoint and database use the same primitives. Reading never panics and never trusts a
 //! length; `docs/storage.md` has the format in words.
 //!
 //! A record is `kind u8 | length u32 | fields | crc32 of all before`; the checksum is salted
@@ -98,12 +98,12 @@ pub(super) fn checksum(salt: u32, parts: &[&[u8]]) -> u32 {
 }
 
 /// What the checksums of a tenant's records start from.
-pub(in crate::store) fn salt(tenant: TenantId) -> u32 {
+pub(super) fn salt(tenant: TenantId) -> u32 {
     crc32fast::hash(&tenant.0.to_le_bytes())
 }
 
 /// Appends one record.
-pub(in crate::store) fn put_record(out: &mut Vec<u8>, salt: u32, record: &Record) {
+pub(super) fn put_record(out: &mut Vec<u8>, salt: u32, record: &Record) {
     match record {
         Record::Created { queue, name, settings } => put(out, salt, CREATED, |out| {
             put_number(out, queue.0);
@@ -267,12 +267,12 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Reads what was put, from the front.
 #[derive(Debug, Clone)]
-pub(in crate::store) struct Reader<'a> {
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(in crate::store) fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
@@ -433,10 +433,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes one record that is a message.
-    pub(in crate::store) fn message(
-        &mut self,
-        salt: u32,
-    ) -> Result<(QueueId, Seq, Message), Damaged> {
+    pub(super) fn message(&mut self, salt: u32) -> Result<(QueueId, Seq, Message), Damaged> {
         let (kind, mut fields) = self.record(salt)?;
         if kind != PUBLISHED {
             return Err(Damaged);
