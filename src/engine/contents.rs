@@ -410,6 +410,11 @@ impl Contents {
         lanes.find_map(|(priority, lane)| Some((priority.0, lane.missing(self.visible_to)?)))
     }
 
+    /// Whether a load of what is in the store only may give the message of that number.
+    pub(super) fn is_paged(&self, seq: Seq) -> bool {
+        self.lanes.values().any(|lane| lane.is_paged(seq))
+    }
+
     /// Takes what the store gave for [`missing`](Self::missing), but for messages that are gone since
     /// it was asked: they say how far the store has read. Answers how many turned out not to exist.
     pub(super) fn loaded(

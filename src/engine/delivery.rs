@@ -173,7 +173,7 @@ impl Tenant {
         if round.records.is_empty() {
             return;
         }
-        let lsn = self.ledger.append(round.records);
+        let lsn = self.append(self.config.level, round.records);
         if let Some(queue) = self.queues.get_mut(&id) {
             queue.last_lsn = lsn;
         }

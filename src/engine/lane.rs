@@ -85,6 +85,11 @@ impl Lane {
         self.paged = (messages > 0).then_some(Paged { from: Seq(1), to, messages });
     }
 
+    /// Whether the number is one of those of messages in the store only, or may come to be.
+    pub(super) fn is_paged(&self, seq: Seq) -> bool {
+        self.paged.is_some_and(|paged| paged.from <= seq)
+    }
+
     /// Messages in the lane.
     pub(super) fn len(&self) -> u64 {
         let known = self.returned.len() + self.unloaded.len() + self.fresh.len();

@@ -2,6 +2,7 @@
 //! a purge or a delete made meaningless is recognised by its ticket and dropped. Called by the
 //! tenant and by delivery.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::inspect::{Ageing, Peeking};
@@ -9,7 +10,7 @@ use super::lane::Missing;
 use super::tenant::Tenant;
 use super::timer::Timer;
 use super::{Effect, Load, LoadTicket, Refusal, StoredMessage};
-use crate::types::{Lsn, Priority, QueueId};
+use crate::types::{Lsn, Priority, QueueId, Seq};
 
 /// How long after a failed load it is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,11 +48,11 @@ impl Tenant {
             return;
         }
         let Some((priority, asked)) = queue.contents.missing() else { return };
+        queue.forget_gone(&self.ledger);
         let loading = Loading::Window { queue: id, priority, asked };
         let ticket = self.ask(loading, Some(priority), asked);
         if let Some(queue) = self.queues.get_mut(&id) {
             queue.load = Some(ticket);
-            queue.gone.clear();
         }
     }
 
@@ -109,7 +110,7 @@ impl Tenant {
     ) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         (queue.load, queue.wanted) = (None, false);
-        let gone = std::mem::take(&mut queue.gone);
+        let gone: BTreeSet<Seq> = queue.gone.iter().map(|(_, seq)| *seq).collect();
         let lost = queue.contents.loaded(priority, asked, messages, &gone);
         queue.forget_many(&mut self.usage, lost, 0);
         self.stir(id);

@@ -2,7 +2,7 @@
 //! Knows no connection's state and makes no effects; called by the tenant's requests and by
 //! delivery.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::connection::{Consumer, Turn};
 use super::contents::Contents;
@@ -78,8 +78,9 @@ pub(super) struct Queue {
     pub(super) reload_at: Option<Monotonic>,
     /// The load under way for dead messages, and when one that failed is asked again.
     pub(super) dead_load: Option<LoadTicket>,
-    /// Messages that went while the load was under way: it may give them still.
-    pub(super) gone: BTreeSet<Seq>,
+    /// Messages whose removal was not durable when the load under way began, or the next one will:
+    /// it may give them still.
+    pub(super) gone: VecDeque<(Lsn, Seq)>,
     /// Whether its first messages are to be loaded, to make room.
     pub(super) wanted: bool,
     /// Connections whose first request waits for what is loaded.
@@ -128,7 +129,7 @@ impl Queue {
             load: None,
             reload_at: None,
             dead_load: None,
-            gone: BTreeSet::new(),
+            gone: VecDeque::new(),
             wanted: false,
             stalled: BTreeSet::new(),
             read_oldest: None,
@@ -220,6 +221,20 @@ impl Queue {
     pub(super) fn has_numbers(&self, count: u64, ledger: &Ledger) -> bool {
         let last = Seq(self.last_seq().0.saturating_add(count));
         ledger.is_durable(self.last_lsn) && self.blocks.durable_to(ledger) >= last
+    }
+
+    /// A message is removed with the batch of that LSN.
+    pub(super) fn note_gone(&mut self, seq: Seq, lsn: Lsn, ledger: &Ledger) {
+        self.forget_gone(ledger);
+        if self.load.is_some() || self.contents.is_paged(seq) {
+            self.gone.push_back((lsn, seq));
+        }
+    }
+
+    /// Unless a load is under way, no load will give what is durably removed.
+    pub(super) fn forget_gone(&mut self, ledger: &Ledger) {
+        let over = |(lsn, _): &mut (Lsn, Seq)| ledger.is_durable(*lsn);
+        while self.load.is_none() && self.gone.pop_front_if(over).is_some() {}
     }
 
     /// One message of that size is gone.

@@ -103,9 +103,6 @@ impl Tenant {
     pub(super) fn stage_removal(&mut self, stage: &mut Stage, id: QueueId, seq: Seq, size: u64) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         queue.forget(&mut self.usage, size);
-        if queue.load.is_some() {
-            queue.gone.insert(seq);
-        }
         let changed = queue.contents.done(seq, self.now.wall_ms);
         if queue.is_durable() {
             stage.change(id, Record::Removed { queue: id, seq, bytes: size });
@@ -121,7 +118,7 @@ impl Tenant {
         let mut after = Lsn(0);
         if !records.is_empty() {
             let level = level.unwrap_or(self.config.level).max(self.config.level);
-            let lsn = self.ledger.append_at(level, records);
+            let lsn = self.append(level, records);
             for id in created {
                 if let Some(queue) = self.queues.get_mut(&id) {
                     queue.note_created(lsn);
@@ -142,6 +139,19 @@ impl Tenant {
         }
         self.show(filled, after);
         after
+    }
+
+    /// Hands a batch to the store. What it removes may be read again until it is durable.
+    pub(super) fn append(&mut self, level: Level, records: Vec<Record>) -> Lsn {
+        let lsn = self.ledger.next_lsn();
+        for record in &records {
+            if let Record::Removed { queue, seq, .. } = record
+                && let Some(queue) = self.queues.get_mut(queue)
+            {
+                queue.note_gone(*seq, lsn, &self.ledger);
+            }
+        }
+        self.ledger.append_at(level, records)
     }
 
     /// Messages up to these are visible together, once `after` is durable.

@@ -343,3 +343,32 @@ fn what_is_gone_when_a_read_comes_says_how_far_the_store_has_read() {
     all.extend(texts(&deep.load()));
     assert_eq!(all, ["2", "3", "4", "5", "6", "7", "8", "9"]);
 }
+
+#[test]
+fn what_a_read_still_gives_although_it_was_moved_is_not_delivered() {
+    let mut deep = Deep::new();
+    let dead_letter = SettingsPatch { dead_letter: Some(Some(name("dead"))), ..Default::default() };
+    deep.send(A, declare_with("q", dead_letter));
+    deep.send(A, publish("q", &ten()));
+    deep.send(B, consume("q", 10));
+    deep.load();
+    let tags = list(&[2]);
+    let reason = "broken".into();
+    deep.send(B, Request::Nack { tags, delay_ms: 0, dead_letter: true, reason });
+
+    // It is moved as soon as it can be; the store says only later that it was.
+    let mut deep = deep.restart();
+    deep.send(A, declare("dead"));
+    let load = deep.loads.remove(0);
+    let messages = Some(deep.image.load(&load));
+    let mut held = deep.bench.input(Input::Loaded { ticket: load.ticket, messages });
+    assert!(matches!(&held[..], [Effect::Append(_)]), "{held:?}");
+    held.extend(deep.bench.send(B, consume("q", 10)));
+    let at = held.iter().position(|effect| matches!(effect, Effect::Load(_))).unwrap();
+    let Effect::Load(load) = held.remove(at) else { unreachable!() };
+    let messages = Some(deep.image.load(&load));
+    held.extend(deep.bench.input(Input::Loaded { ticket: load.ticket, messages }));
+    let mut all = texts(&deep.digest(held));
+    all.extend(texts(&deep.load()));
+    assert_eq!(all, ["0", "2", "3", "4", "5", "6", "7", "8", "9"]);
+}
