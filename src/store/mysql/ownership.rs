@@ -196,7 +196,8 @@ pub(super) async fn claim(
         return Ok(Claim::Standby);
     }
     if !free {
-        tracing::warn!(%tenant, owner = owner.server.name(), "taken over from a server without life");
+        let owner = owner.server.name();
+        tracing::warn!(%tenant, owner, "taken over from a server without life");
     }
     // Only now, after the commit: nothing of the owner before can come any more.
     match read(connection, tenant).await? {

@@ -5,7 +5,7 @@ use super::oracle::{
     is_in_memory,
 };
 use super::world::{Outcome, Server, World};
-use crate::engine::{Destination, Input, Refusal, Reply, Request, Tags};
+use crate::engine::{Destination, Input, Peeked, Refusal, Reply, Request, Tags};
 use crate::types::{
     ConnectionId, Level, Message, Pattern, Priority, Properties, QueueName, RequestId,
     RequestToken, SettingsPatch, Storage, Tag, WallMs,
@@ -242,6 +242,15 @@ impl World {
         self.input(server, Input::Request { connection, token, request })
     }
 
+    /// What has expired goes by itself.
+    fn nothing_has_expired(&self, messages: &[Peeked]) -> Outcome {
+        let ended = |end: WallMs| end <= self.now.wall_ms;
+        match messages.iter().find(|peeked| peeked.message.expires_at().is_some_and(ended)) {
+            Some(late) => Err(format!("{late:?} has expired long ago, and is there still")),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn answered(
         &mut self,
         asked: Asked,
@@ -270,11 +279,7 @@ impl World {
                 }
             }
             (Asked::Peek, Ok(Reply::Peeked { messages, .. })) => {
-                let ended = |end: Option<WallMs>| end.is_some_and(|end| end <= self.now.wall_ms);
-                let late = messages.iter().find(|peeked| ended(peeked.message.expires_at()));
-                if let Some(late) = late {
-                    return Err(format!("{late:?} has expired long ago, and is there still"));
-                }
+                self.nothing_has_expired(&messages)?;
             }
             (Asked::Route { ids, certain, level }, Ok(Reply::Routed { routed, .. })) => {
                 let count = routed.first().copied().unwrap_or_default() as usize;
