@@ -1,6 +1,5 @@
 //! A server whose database breaks connections off, is silent, or is not as it must be.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gmq::client::{Client, Error, payload};
@@ -9,7 +8,8 @@ use gmq::types::QueueName;
 use sqlx::AssertSqlSafe;
 use tokio::task::JoinSet;
 
-use super::server::{GMQ, LEASE, Server};
+use super::server::{LEASE, Server};
+use super::waiting::{confirmed_after, reached};
 use super::{address, database, mariadb};
 
 /// Connections that are broken off under load, replies of commits among them.
@@ -18,9 +18,7 @@ const BREAKS: u64 = 60;
 async fn server(folder: &tempfile::TempDir, name: &str) -> (Server, String) {
     let database = database(&mariadb(), name).await;
     let dir = folder.path().join("bus");
-    assert!(
-        Command::new(GMQ).arg("init").arg(&dir).stdout(Stdio::null()).status().unwrap().success()
-    );
+    Server::init(&dir);
     (Server::new(dir, &mariadb(), &database).await, database)
 }
 
@@ -39,12 +37,7 @@ async fn connections_that_break_at_any_moment_lose_nothing_and_double_no_ack() {
         server.proxy.sever();
         load.check().unwrap();
     }
-    let until = Instant::now() + Duration::from_secs(30);
-    let settled = Instant::now();
-    while load.last_confirmed().is_none_or(|at| at < settled) {
-        assert!(Instant::now() < until, "it does not recover");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    confirmed_after(&load, Instant::now()).await;
     clients.shutdown().await;
     let seen = load.finish(&profile).await.unwrap();
     println!("{BREAKS} connections broken off: {seen:?}");
@@ -74,14 +67,7 @@ async fn a_silent_database_confirms_nothing_and_the_server_recovers_by_itself() 
     assert!(matches!(told, Err(Error::Login(_))), "{:?}", told.err());
 
     server.proxy.cut(false);
-    let until = Instant::now() + Duration::from_secs(30);
-    let client = loop {
-        match Client::connect(&profile).await {
-            Ok(client) => break client,
-            Err(error) => assert!(Instant::now() < until, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let client = reached(&profile).await;
     client.publish(&queue, payload(b"after")).await.unwrap();
 }
 

@@ -7,8 +7,10 @@ mod race;
 mod server;
 mod settings;
 mod standby;
+mod waiting;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use gmq::mysql::{Address, migrate};
 use sqlx::mysql::MySqlConnection;
@@ -30,6 +32,20 @@ fn galera() -> Vec<String> {
 /// A file in the folder of the databases.
 fn databases(file: &str) -> PathBuf {
     PathBuf::from(std::env::var("GMQ_TEST_DATABASES").expect(HOW)).join(file)
+}
+
+/// `kill -9` of a database server, by its name there.
+fn kill_database(name: &str) {
+    let pid = std::fs::read_to_string(databases(&format!("{name}.pid"))).unwrap();
+    assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+    let _ = std::fs::remove_file(databases(&format!("{name}.pid")));
+}
+
+/// Starts it again, and does not wait.
+fn start_database(name: &str) {
+    let start = databases(&format!("{name}.start"));
+    let started = Command::new("sh").args(["-c", "\"$0\" &"]).arg(start).status();
+    assert!(started.unwrap().success());
 }
 
 /// One test at a time has these databases, over processes too: some kill them.

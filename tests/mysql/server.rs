@@ -1,7 +1,7 @@
 //! A server of its own process, with a way to its database that can be cut.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -29,6 +29,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// Makes a folder for one.
+    pub fn init(dir: &Path) {
+        let init = Command::new(GMQ).arg("init").arg(dir).stdout(Stdio::null()).status().unwrap();
+        assert!(init.success());
+    }
+
     /// One in that folder, which `gmq init` has made.
     pub async fn new(dir: PathBuf, upstream: &str, database: &str) -> Self {
         let host = upstream.rsplit('@').next().expect("a host").to_owned();

@@ -15,13 +15,11 @@ use tokio::task::JoinSet;
 
 use super::faults::refusal;
 use super::server::{GMQ, Server};
-use super::{HOW, alone, databases};
+use super::waiting::{PATIENCE, confirmed_after, reached};
+use super::{HOW, alone, databases, kill_database, start_database};
 
 /// How often the database is killed and started again under load.
 const RESTARTS: u64 = 3;
-
-/// Longer than anything here takes, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn upstream() -> String {
     std::env::var("GMQ_TEST_SECURE").expect(HOW)
@@ -47,8 +45,7 @@ async fn by_the_guide(name: &str) -> String {
 async fn server(folder: &Path, name: &str) -> (Server, Profile) {
     let database = by_the_guide(name).await;
     let dir = folder.join("bus");
-    let init = Command::new(GMQ).arg("init").arg(&dir).stdout(Stdio::null()).status().unwrap();
-    assert!(init.success());
+    Server::init(&dir);
     let mut server = Server::new(dir.clone(), &upstream(), &database).await;
     let port = server.proxy.address.rsplit(':').next().unwrap().to_owned();
     let be = |server: &mut Server, user: &str, password: &str| {
@@ -76,17 +73,6 @@ async fn server(folder: &Path, name: &str) -> (Server, Profile) {
     (server, profile)
 }
 
-async fn reached(profile: &Profile) -> Client {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match Client::connect(profile).await {
-            Ok(client) => return client,
-            Err(error) => assert!(Instant::now() < until, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rights_of_the_guide_are_enough_for_everything_and_tls_is_verified() {
     let _alone = alone("secure");
@@ -95,7 +81,7 @@ async fn the_rights_of_the_guide_are_enough_for_everything_and_tls_is_verified()
     let load = Load::default();
     let mut clients = JoinSet::new();
     load.start_lasting(&mut clients, &profile);
-    confirming(&load).await;
+    confirmed_after(&load, Instant::now()).await;
     clients.shutdown().await;
     assert!(load.finish(&profile).await.unwrap().confirmed > 0);
     // Purged and deleted rows go by the same rights; accounts change by them, too.
@@ -170,12 +156,12 @@ async fn a_database_that_is_killed_and_started_again_under_load_loses_nothing() 
     let load = Load::default();
     let mut clients = JoinSet::new();
     load.start_lasting(&mut clients, &profile);
-    confirming(&load).await;
+    confirmed_after(&load, Instant::now()).await;
     for _ in 0..RESTARTS {
         // Not between two transactions only.
         tokio::time::sleep(Duration::from_millis(300)).await;
         restart().await;
-        confirming(&load).await;
+        confirmed_after(&load, Instant::now()).await;
     }
     clients.shutdown().await;
     let seen = load.finish(&profile).await.unwrap();
@@ -183,29 +169,17 @@ async fn a_database_that_is_killed_and_started_again_under_load_loses_nothing() 
     assert!(seen.confirmed > 0 && seen.acked > 0);
 }
 
-/// Waits until something is confirmed that was not before.
-async fn confirming(load: &Load) {
-    let since = Instant::now();
-    while load.last_confirmed().is_none_or(|at| at < since) {
-        load.check().unwrap();
-        assert!(since.elapsed() < PATIENCE, "it does not recover");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// `kill -9`, and another start.
 async fn restart() {
     let pid = std::fs::read_to_string(databases("secure.pid")).unwrap();
-    assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
-    std::fs::remove_file(databases("secure.pid")).unwrap();
+    kill_database("secure");
     let gone = PathBuf::from(format!("/proc/{}", pid.trim()));
     let until = Instant::now() + PATIENCE;
     while gone.exists() {
         assert!(Instant::now() < until, "it does not end");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let start = Command::new("sh").args(["-c", "\"$0\" &"]).arg(databases("secure.start")).status();
-    assert!(start.unwrap().success());
+    start_database("secure");
     while MySqlConnection::connect(&upstream()).await.is_err() {
         assert!(Instant::now() < until, "it does not come back");
         tokio::time::sleep(Duration::from_millis(50)).await;

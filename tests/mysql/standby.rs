@@ -2,7 +2,7 @@
 //! stopped past its lease and woken, loses its node, or is cut off. Nothing that was confirmed may be
 //! lost, and no ack undone; how long it took is printed. `GMQ_STANDBY_ROUNDS` says how often.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,12 @@ use gmq::torture::load::Load;
 use sqlx::Row;
 use tokio::task::JoinSet;
 
-use super::server::{GMQ, LEASE, Server};
-use super::{alone, database, databases, galera, mariadb};
+use super::server::{LEASE, Server};
+use super::waiting::{PATIENCE, confirmed_after};
+use super::{alone, database, databases, galera, kill_database, mariadb, start_database};
 
 /// Each kind of fault once, in the ordinary run.
 const ROUNDS: u64 = 4;
-
-/// Longer than any takeover, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -31,20 +29,13 @@ enum Fault {
 const FAULTS: [Fault; 4] = [Fault::Killed, Fault::Stopped, Fault::CutOff, Fault::NodeKilled];
 
 /// A node of the cluster, by its number.
-fn node(number: usize, what: &str) -> PathBuf {
-    databases(&format!("node{}.{what}", number + 1))
+fn node(number: usize) -> String {
+    format!("node{}", number + 1)
 }
 
-fn kill_node(number: usize) {
-    let pid = std::fs::read_to_string(node(number, "pid")).unwrap();
-    assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
-    let _ = std::fs::remove_file(node(number, "pid"));
-}
-
-/// Starts it again, and waits until it has caught up with the others.
+/// Starts a node again, and waits until it has caught up with the others.
 async fn start_node(number: usize) {
-    let start = Command::new("sh").args(["-c", "\"$0\" &"]).arg(node(number, "start")).status();
-    assert!(start.unwrap().success());
+    start_database(&node(number));
     let until = Instant::now() + PATIENCE;
     loop {
         let status = Command::new("mariadb")
@@ -57,7 +48,7 @@ async fn start_node(number: usize) {
                 "SHOW STATUS LIKE 'wsrep_ready'",
                 "-S",
             ])
-            .arg(node(number, "sock"))
+            .arg(databases(&format!("{}.sock", node(number))))
             .stderr(Stdio::null())
             .output()
             .unwrap();
@@ -92,24 +83,11 @@ async fn taken_over(server: &Server) {
     }
 }
 
-/// Waits until a publish is confirmed that was not before `since`. Answers how long that took.
-async fn confirmed_after(load: &Load, since: Instant) -> Duration {
-    loop {
-        if let Some(at) = load.last_confirmed().filter(|at| *at > since) {
-            return at - since;
-        }
-        load.check().unwrap();
-        assert!(since.elapsed() < PATIENCE, "nobody took over");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// Two servers on one database; the second one has the first one's certificates.
 async fn two_servers(folder: &Path, upstreams: [&str; 2], name: &str) -> [Server; 2] {
     let database = database(upstreams[0], name).await;
     let (one, other) = (folder.join("one"), folder.join("other"));
-    let init = Command::new(GMQ).arg("init").arg(&one).stdout(Stdio::null()).status().unwrap();
-    assert!(init.success());
+    Server::init(&one);
     copy(&one, &other);
     std::fs::remove_dir_all(other.join("data")).unwrap();
     std::fs::create_dir(other.join("data")).unwrap();
@@ -184,7 +162,7 @@ async fn a_standby_takes_over_and_nothing_confirmed_is_lost() {
             Fault::Killed => server.kill(),
             Fault::Stopped => server.signal("-STOP"),
             Fault::CutOff => server.proxy.cut(true),
-            Fault::NodeKilled => kill_node(owner),
+            Fault::NodeKilled => kill_database(&node(owner)),
         }
         taken_over(&servers[1 - owner]).await;
         let taken = began.elapsed();

@@ -133,6 +133,15 @@ fn next_rows(left: usize) -> usize {
     if most.is_power_of_two() { most } else { most.next_power_of_two() / 2 }
 }
 
+/// What goes into one statement after the other.
+fn portions<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
+    let mut left = all;
+    std::iter::from_fn(move || {
+        let some = left.split_off(..next_rows(left.len()))?;
+        (!some.is_empty()).then_some(some)
+    })
+}
+
 impl Writing<'_> {
     async fn run(&mut self, query: Query<'_, MySql, MySqlArguments>) -> Result<u64> {
         Ok(query.execute(&mut *self.connection).await?.rows_affected())
@@ -167,9 +176,7 @@ impl Writing<'_> {
         let tenant = self.tenant;
         let all: Vec<(&QueueId, &Seq)> =
             changes.next_seq.iter().filter(|(queue, _)| !changes.deleted.contains(queue)).collect();
-        let mut left = &all[..];
-        while !left.is_empty() {
-            let (some, rest) = left.split_at(next_rows(left.len()));
+        for some in portions(&all) {
             let mut query = sqlx::query(AssertSqlSafe(text(SET_NEXT_SEQ, some.len())));
             for (queue, next) in some {
                 let keys_after = changes.keys_after.get(queue).copied().unwrap_or_default();
@@ -177,7 +184,6 @@ impl Writing<'_> {
                 query = query.bind(keys_after.0);
             }
             self.run(query).await?;
-            left = rest;
         }
         Ok(())
     }
@@ -206,16 +212,13 @@ impl Writing<'_> {
         }
         let tenant = self.tenant;
         let all: Vec<_> = sizes.iter().collect();
-        let mut left = &all[..];
-        while !left.is_empty() {
-            let (some, rest) = left.split_at(next_rows(left.len()));
+        for some in portions(&all) {
             let mut query = sqlx::query(AssertSqlSafe(text(ADD_SIZES, some.len())));
             for ((queue, priority), (messages, bytes)) in some {
                 query = query.bind(&tenant[..]).bind(queue.0).bind(priority);
                 query = query.bind(messages).bind(bytes);
             }
             self.run(query).await?;
-            left = rest;
         }
         Ok(())
     }
@@ -227,9 +230,7 @@ impl Writing<'_> {
             self.count_range(sign, queue, run).await?;
         }
         let tenant = self.tenant;
-        let mut left = &alone[..];
-        while !left.is_empty() {
-            let (some, rest) = left.split_at(next_rows(left.len()));
+        for some in portions(&alone) {
             let query = sqlx::query(AssertSqlSafe(text(COUNT, some.len())));
             let mut query = query.bind(sign as i64).bind(sign as i64).bind(&tenant[..]);
             query = query.bind(queue.0);
@@ -237,7 +238,6 @@ impl Writing<'_> {
                 query = query.bind(seq.0);
             }
             self.run(query).await?;
-            left = rest;
         }
         Ok(())
     }
@@ -311,16 +311,13 @@ impl Writing<'_> {
     async fn keys(&mut self, changes: &Changes) -> Result<()> {
         let tenant = self.tenant;
         let all: Vec<_> = changes.keys.iter().collect();
-        let mut left = &all[..];
-        while !left.is_empty() {
-            let (some, rest) = left.split_at(next_rows(left.len()));
+        for some in portions(&all) {
             let mut query = sqlx::query(AssertSqlSafe(text(INSERT_KEYS, some.len())));
             for ((queue, seq), (key, at)) in some {
                 query = query.bind(&tenant[..]).bind(queue.0).bind(seq.0).bind(key.as_bytes());
                 query = query.bind(at);
             }
             self.run(query).await?;
-            left = rest;
         }
         Ok(())
     }
@@ -347,16 +344,13 @@ pub(super) async fn delete(
         let query = sqlx::query(DELETE_RANGE).bind(&tenant[..]).bind(queue.0);
         query.bind(first.0).bind(last.0).execute(&mut *connection).await?;
     }
-    let mut left = &alone[..];
-    while !left.is_empty() {
-        let (some, rest) = left.split_at(next_rows(left.len()));
+    for some in portions(&alone) {
         let mut query = sqlx::query(AssertSqlSafe(text(DELETE_MESSAGES, some.len())));
         query = query.bind(&tenant[..]).bind(queue.0);
         for seq in some {
             query = query.bind(seq.0);
         }
         query.execute(&mut *connection).await?;
-        left = rest;
     }
     Ok(())
 }
