@@ -1,6 +1,6 @@
 //! An ordered set that takes little more memory than its members: they stand in chunks of
 //! neighbours, and what is added in order fills its chunks. Called by a queue's contents, for the
-//! times of what may be there in millions.
+//! times of what may be there in millions, and by its groups.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,34 @@ const CHUNK: usize = 128;
 pub(super) struct ChunkSet<T> {
     /// By a bound below all members of the chunk; none is empty, and each is ascending.
     chunks: BTreeMap<T, Vec<T>>,
+    /// What was added last in order, beyond all chunks, ascending.
+    tail: Vec<T>,
 }
 
 impl<T> Default for ChunkSet<T> {
     fn default() -> Self {
-        Self { chunks: BTreeMap::new() }
+        Self { chunks: BTreeMap::new(), tail: Vec::new() }
     }
 }
 
 impl<T: Ord + Copy> ChunkSet<T> {
     /// Adds a member, if it is not there.
     pub(super) fn insert(&mut self, member: T) {
+        if self.last().is_none_or(|last| last < member) {
+            self.tail.push(member);
+        } else if self.tail.first().is_some_and(|first| *first <= member) {
+            let Err(at) = self.tail.binary_search(&member) else { return };
+            self.tail.insert(at, member);
+        } else {
+            return self.insert_into_chunk(member);
+        }
+        if let Some(first) = self.tail.first().filter(|_| self.tail.len() == CHUNK) {
+            self.chunks.insert(*first, std::mem::take(&mut self.tail));
+        }
+    }
+
+    /// Adds a member that is before the tail, if it is not there.
+    fn insert_into_chunk(&mut self, member: T) {
         let Some((_, chunk)) = self.chunks.range_mut(..=member).next_back() else {
             return self.insert_first(member);
         };
@@ -30,12 +47,10 @@ impl<T: Ord + Copy> ChunkSet<T> {
         if chunk.len() < CHUNK {
             return chunk.insert(at, member);
         }
-        // What comes in order leaves full chunks behind.
-        let mut rest = chunk.split_off(if at == CHUNK { CHUNK } else { CHUNK / 2 });
-        if at > chunk.len() || rest.is_empty() {
-            rest.insert(at - chunk.len(), member);
-        } else {
-            chunk.insert(at, member);
+        let mut rest = chunk.split_off(CHUNK / 2);
+        match at.checked_sub(chunk.len()) {
+            Some(at) if at > 0 => rest.insert(at, member),
+            _ => chunk.insert(at, member),
         }
         if let Some(first) = rest.first() {
             self.chunks.insert(*first, rest);
@@ -57,6 +72,12 @@ impl<T: Ord + Copy> ChunkSet<T> {
 
     /// Takes a member out, if it is there.
     pub(super) fn remove(&mut self, member: T) {
+        if self.tail.first().is_some_and(|first| *first <= member) {
+            if let Ok(at) = self.tail.binary_search(&member) {
+                self.tail.remove(at);
+            }
+            return;
+        }
         let Some((bound, chunk)) = self.chunks.range_mut(..=member).next_back() else { return };
         let Ok(at) = chunk.binary_search(&member) else { return };
         chunk.remove(at);
@@ -66,15 +87,26 @@ impl<T: Ord + Copy> ChunkSet<T> {
         }
     }
 
+    /// Members.
+    pub(super) fn len(&self) -> usize {
+        self.all().map(Vec::len).sum()
+    }
+
     /// The first member.
     pub(super) fn first(&self) -> Option<T> {
-        self.chunks.first_key_value().and_then(|(_, chunk)| chunk.first().copied())
+        self.all().next().and_then(|chunk| chunk.first().copied())
+    }
+
+    fn last(&self) -> Option<T> {
+        let chunk = || self.chunks.last_key_value().and_then(|(_, chunk)| chunk.last());
+        self.tail.last().or_else(chunk).copied()
     }
 
     /// Whether it is a member.
     pub(super) fn contains(&self, member: T) -> bool {
         let chunk = self.chunks.range(..=member).next_back();
         chunk.is_some_and(|(_, chunk)| chunk.binary_search(&member).is_ok())
+            || self.tail.binary_search(&member).is_ok()
     }
 
     /// Keeps those that `stays` says.
@@ -83,6 +115,12 @@ impl<T: Ord + Copy> ChunkSet<T> {
             chunk.retain(|member| stays(*member));
             !chunk.is_empty()
         });
+        self.tail.retain(|member| stays(*member));
+    }
+
+    /// Each chunk in order, and the tail; none that is empty before one that is not.
+    fn all(&self) -> impl Iterator<Item = &Vec<T>> {
+        self.chunks.values().chain([&self.tail])
     }
 }
 
@@ -117,10 +155,11 @@ mod tests {
                 }
                 prop_assert_eq!(set.first(), tree.first().copied());
                 prop_assert_eq!(set.contains(number), tree.contains(&number));
+                prop_assert_eq!(set.len(), tree.len());
             }
             set.retain(|member| member % 3 > 0);
             tree.retain(|member| member % 3 > 0);
-            prop_assert!(set.chunks.values().flatten().eq(&tree));
+            prop_assert!(set.all().flatten().eq(&tree));
         }
     }
 

@@ -1,14 +1,15 @@
 //! The groups of one queue: at most one message of each is ready, delayed or in hand, its first;
 //! the others wait here behind it. Called by a queue's contents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use slab::Slab;
 
 use super::Window;
-use super::number_map::NumberMap;
+use super::chunk_set::ChunkSet;
+use super::name_index::NameIndex;
 use super::seq_map::SeqMap;
 use crate::types::{Priority, Seq, SharedMessage, WallMs};
 
-/// A group within its queue.
+/// A group within its queue, as long as it has members: then it may be another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupId(pub(super) u64);
 
@@ -27,16 +28,16 @@ pub(super) struct Waiting {
 struct Group {
     name: Box<str>,
     /// All of its messages that are not dead.
-    members: BTreeSet<Seq>,
+    members: ChunkSet<Seq>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Groups {
     window: Window,
-    names: BTreeMap<Box<str>, GroupId>,
-    groups: NumberMap<GroupId, Group>,
-    last: GroupId,
+    index: NameIndex,
+    /// By their [`GroupId`].
+    groups: Slab<Group>,
     waiting: SeqMap<Waiting>,
     /// Those of `waiting` whose content is in memory, and its bytes.
     loaded: usize,
@@ -48,9 +49,8 @@ impl Groups {
     pub(super) fn new(window: Window) -> Self {
         Self {
             window,
-            names: BTreeMap::new(),
-            groups: NumberMap::default(),
-            last: GroupId(0),
+            index: NameIndex::default(),
+            groups: Slab::new(),
             waiting: SeqMap::default(),
             loaded: 0,
             loaded_bytes: 0,
@@ -60,19 +60,17 @@ impl Groups {
     /// Takes a message into the group of that name. Answers the group, and whether the message is
     /// the first of it.
     pub(super) fn join(&mut self, name: &str, seq: Seq) -> (GroupId, bool) {
-        let id = match self.names.get(name) {
-            Some(id) => *id,
-            None => {
-                self.last = GroupId(self.last.0 + 1);
-                self.names.insert(name.into(), self.last);
-                let group = Group { name: name.into(), members: BTreeSet::new() };
-                self.groups.insert(self.last, group);
-                self.last
-            }
-        };
-        let Some(group) = self.groups.get_mut(&id) else { return (id, true) };
-        group.members.insert(seq);
-        (id, group.members.first() == Some(&seq))
+        let hash = self.index.hash(name);
+        let is = |number| self.get(GroupId(number)).is_some_and(|group| *group.name == *name);
+        let number = self.index.find(hash, is).unwrap_or_else(|| {
+            let group = Group { name: name.into(), members: ChunkSet::default() };
+            let number = self.groups.insert(group) as u64;
+            self.index.insert(hash, number);
+            number
+        });
+        let members = &mut self.groups[number as usize].members;
+        members.insert(seq);
+        (GroupId(number), members.first() == Some(seq))
     }
 
     /// A message waits behind the first of its group.
@@ -91,13 +89,11 @@ impl Groups {
     /// The message leaves its group for good. Answers the one whose turn it is now, if the one
     /// that left was the first.
     pub(super) fn leave(&mut self, id: GroupId, seq: Seq) -> Option<(Seq, Waiting)> {
-        let group = self.groups.get_mut(&id)?;
-        group.members.remove(&seq);
-        let next = group.members.first().copied();
-        let Some(next) = next else {
-            if let Some(group) = self.groups.remove(&id) {
-                self.names.remove(&group.name);
-            }
+        let group = self.groups.get_mut(id.0 as usize)?;
+        group.members.remove(seq);
+        let Some(next) = group.members.first() else {
+            let group = self.groups.remove(id.0 as usize);
+            self.index.remove(self.index.hash(&group.name), id.0);
             return None;
         };
         // None if it is not waiting: then it was the first before, too.
@@ -132,17 +128,21 @@ impl Groups {
 
     /// The first message of a group: the one that the others wait for.
     pub(super) fn first_of(&self, id: GroupId) -> Option<Seq> {
-        self.groups.get(&id)?.members.first().copied()
+        self.get(id)?.members.first()
     }
 
     /// The group's name.
     pub(super) fn name_of(&self, id: GroupId) -> &str {
-        self.groups.get(&id).map_or("", |group| &group.name)
+        self.get(id).map_or("", |group| &group.name)
     }
 
     /// Members of all groups.
     pub(super) fn members(&self) -> usize {
-        self.groups.values().map(|group| group.members.len()).sum()
+        self.groups.iter().map(|(_, group)| group.members.len()).sum()
+    }
+
+    fn get(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(id.0 as usize)
     }
 
     fn has_room(&self, size: u64) -> bool {

@@ -1,9 +1,9 @@
 //! The keys that a queue remembers: what was published within its `dedup_window_ms`, consumed or
 //! not. Called by publish.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 
+use super::name_index::NameIndex;
 use crate::types::{Seq, WallMs};
 
 /// Most keys of one queue.
@@ -12,42 +12,62 @@ pub(super) const KEYS_MAX: usize = 1_000_000;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    known: BTreeMap<Arc<str>, (Seq, WallMs)>,
+    /// The last publish of each key, by its number among all.
+    index: NameIndex,
     /// In the order of their publishing. A key that was published anew stands in it twice.
-    order: VecDeque<(Seq, Arc<str>)>,
+    published: VecDeque<Published>,
+    /// Number of the first of `published`.
+    first: u64,
+}
+
+#[derive(Debug)]
+struct Published {
+    key: Box<str>,
+    hash: u64,
+    seq: Seq,
+    at: WallMs,
 }
 
 impl Keys {
     /// Keys that are remembered.
     pub(super) fn len(&self) -> usize {
-        self.known.len()
+        self.index.len()
     }
 
     /// Forgets what was published `window_ms` ago or longer.
     pub(super) fn forget_old(&mut self, now: WallMs, window_ms: u64) {
-        while let Some((seq, key)) = self.order.front() {
-            match self.known.get(key) {
-                Some((of, at)) if of == seq && is_within(*at, now, window_ms) => return,
-                Some((of, _)) if of == seq => {
-                    self.known.remove(key);
-                }
-                _ => {}
-            }
-            self.order.pop_front();
+        let is_old = |old: &mut Published| !is_within(old.at, now, window_ms);
+        while let Some(old) = self.published.pop_front_if(is_old) {
+            self.index.remove(old.hash, self.first);
+            self.first += 1;
         }
     }
 
     /// The message that has the key, if it was published less than `window_ms` ago.
     pub(super) fn find(&self, key: &str, now: WallMs, window_ms: u64) -> Option<Seq> {
-        let (seq, at) = self.known.get(key)?;
-        is_within(*at, now, window_ms).then_some(*seq)
+        let number = self.number_of(self.index.hash(key), key)?;
+        let last = self.published.get((number - self.first) as usize)?;
+        is_within(last.at, now, window_ms).then_some(last.seq)
     }
 
     /// Remembers the key of a message that was published.
     pub(super) fn remember(&mut self, key: &str, seq: Seq, at: WallMs) {
-        let key: Arc<str> = key.into();
-        self.known.insert(Arc::clone(&key), (seq, at));
-        self.order.push_back((seq, key));
+        let hash = self.index.hash(key);
+        if let Some(before) = self.number_of(hash, key) {
+            self.index.remove(hash, before);
+            // It goes as soon as it is the first.
+            self.published[(before - self.first) as usize].at = WallMs::MIN;
+        }
+        self.index.insert(hash, self.first + self.published.len() as u64);
+        self.published.push_back(Published { key: key.into(), hash, seq, at });
+    }
+
+    fn number_of(&self, hash: u64, key: &str) -> Option<u64> {
+        let has_key = |number: u64| {
+            let published = self.published.get((number - self.first) as usize);
+            published.is_some_and(|published| *published.key == *key)
+        };
+        self.index.find(hash, has_key)
     }
 }
 

@@ -35,6 +35,7 @@ mod invariants;
 mod keys;
 mod lane;
 mod limits;
+mod name_index;
 mod number_map;
 mod paging;
 mod publish;
