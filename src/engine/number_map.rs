@@ -1,6 +1,6 @@
 //! Maps keyed by numbers that the server makes. The hash is fixed, so that an engine does the same
 //! in every run; clients cannot choose these keys, so that it need not resist them. Called by the
-//! engine's other files; maps by names are ordered trees instead.
+//! engine's other files; maps by names are ordered trees or a `NameIndex`.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
