@@ -5,7 +5,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use gmq::engine::{
-    Config, Destination, Effect, Input, Recovered, Request, Tags, Tenant, TenantLimits, Window,
+    Config, Destination, Effect, HashKey, Input, Recovered, Request, Tags, Tenant, TenantLimits,
+    Window,
 };
 use gmq::types::{
     ConnectionId, Content, Level, Lsn, Message, Monotonic, Now, QueueName, RequestToken, Tag,
@@ -48,6 +49,7 @@ impl Bench {
             subscriptions_max: 1_000,
             pulls_max: 1_000,
             reservation: 1 << 20,
+            hash_key: HashKey([1, 2]),
         };
         let limits = TenantLimits { auto_create: true, ..TenantLimits::default() };
         let now = Now { monotonic: Monotonic::from_nanos(1), wall_ms: 1_800_000_000_000 };

@@ -11,6 +11,7 @@ mod tenant;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +20,7 @@ pub use self::outbox::{Outbox, Outgoing, Signal};
 use self::slot::Slot;
 pub use self::tenant::{HostedTenant, TenantFull};
 
-use crate::engine::{Config, TenantLimits};
+use crate::engine::{Config, HashKey, TenantLimits};
 use crate::store::{Store, StoreError};
 use crate::types::{ConnectionId, TenantId};
 
@@ -123,6 +124,7 @@ impl Broker {
             subscriptions_max: self.limits.subscriptions_max,
             pulls_max: self.limits.pulls_max,
             reservation: RESERVATION,
+            hash_key: HashKey([0, 1].map(|half| RandomState::new().hash_one(half))),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::chunk_set::ChunkSet;
 use super::groups::{GroupId, Groups, Waiting};
 use super::lane::{Entry, Head, Lane, Missing};
 use super::seq_map::SeqMap;
-use super::{DeadReason, KnownMessage, StoredMessage, Window};
+use super::{DeadReason, HashKey, KnownMessage, StoredMessage, Window};
 use crate::types::{ConnectionId, Monotonic, Priority, Seq, SharedMessage, Tag, WallMs};
 
 /// A message that a consumer has.
@@ -106,7 +106,7 @@ pub(super) struct Contents {
 
 impl Contents {
     /// No messages. Of those that are `stored` at most `window` is kept in memory.
-    pub(super) fn new(stored: bool, window: Window) -> Self {
+    pub(super) fn new(stored: bool, window: Window, hash_key: HashKey) -> Self {
         let unbounded = Window { messages: usize::MAX, bytes: u64::MAX };
         let window = if stored { window } else { unbounded };
         Self {
@@ -118,7 +118,7 @@ impl Contents {
             lanes: BTreeMap::new(),
             delayed: SeqMap::default(),
             kept: BTreeMap::new(),
-            groups: Groups::new(window),
+            groups: Groups::new(window, hash_key),
             marks: SeqMap::default(),
             alarms: ChunkSet::default(),
             postponed: Vec::new(),

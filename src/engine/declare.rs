@@ -159,7 +159,7 @@ impl Tenant {
         let Some(queue) = self.queues.get_mut(&id) else { return self.last_delete };
         queue.last_lsn = queue.last_lsn.max(shaped);
         if settings.dedup_window_ms == 0 {
-            queue.keys = Keys::default();
+            queue.keys = Keys::new(self.config.hash_key);
         }
         queue.contents.set_ttl(settings.ttl_ms);
         if settings.expires_ms != queue.settings.expires_ms {
@@ -214,7 +214,7 @@ impl Tenant {
             let (name, settings) = (name.clone(), settings.clone());
             records.push(Record::Created { queue: id, name, settings });
         }
-        let queue = Queue::new(id, name, settings, recording, self.config.window);
+        let queue = Queue::new(id, name, settings, recording, &self.config);
         self.take_in(queue);
         id
     }

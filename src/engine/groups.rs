@@ -3,10 +3,10 @@
 
 use slab::Slab;
 
-use super::Window;
 use super::chunk_set::ChunkSet;
 use super::name_index::NameIndex;
 use super::seq_map::SeqMap;
+use super::{HashKey, Window};
 use crate::types::{Priority, Seq, SharedMessage, WallMs};
 
 /// A group within its queue, as long as it has members: then it may be another one.
@@ -46,10 +46,10 @@ pub(super) struct Groups {
 
 impl Groups {
     /// No groups; the content of messages that wait is kept as far as `window` allows.
-    pub(super) fn new(window: Window) -> Self {
+    pub(super) fn new(window: Window, hash_key: HashKey) -> Self {
         Self {
             window,
-            index: NameIndex::default(),
+            index: NameIndex::new(hash_key),
             groups: Slab::new(),
             waiting: SeqMap::default(),
             loaded: 0,

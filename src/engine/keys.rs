@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::HashKey;
 use super::name_index::NameIndex;
 use crate::types::{Seq, WallMs};
 
@@ -10,7 +11,7 @@ use crate::types::{Seq, WallMs};
 pub(super) const KEYS_MAX: usize = 1_000_000;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     /// The last publish of each key, by its number among all.
     index: NameIndex,
@@ -29,6 +30,11 @@ struct Published {
 }
 
 impl Keys {
+    /// No keys.
+    pub(super) fn new(hash_key: HashKey) -> Self {
+        Self { index: NameIndex::new(hash_key), published: VecDeque::new(), first: 0 }
+    }
+
     /// Keys that are remembered.
     pub(super) fn len(&self) -> usize {
         self.index.len()
@@ -82,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_key_is_known_for_the_length_of_the_window() {
-        let mut keys = Keys::default();
+        let mut keys = Keys::new(HashKey([1, 2]));
         keys.remember("a", Seq(1), 1_000);
         keys.remember("b", Seq(2), 1_500);
         assert_eq!(keys.find("a", 1_999, 1_000), Some(Seq(1)));

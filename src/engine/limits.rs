@@ -1,5 +1,7 @@
 //! What bounds an engine: the server's limits and those of its tenant.
 
+use std::fmt;
+
 use crate::types::{Level, Quotas, SettingsPatch};
 
 /// How much of a durable queue the engine keeps in memory; the rest stays in the store and is
@@ -10,6 +12,16 @@ pub struct Window {
     pub messages: usize,
     /// Most bytes of these (as [`crate::types::Message::size`] counts).
     pub bytes: u64,
+}
+
+/// The secret of the hashes of names that clients choose, drawn by chance when a server starts.
+#[derive(Clone, Copy)]
+pub struct HashKey(pub [u64; 2]);
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("HashKey")
+    }
 }
 
 /// What does not change while the engine lives.
@@ -31,6 +43,8 @@ pub struct Config {
     pub pulls_max: usize,
     /// How many fences or sequence numbers one durable reservation covers.
     pub reservation: u64,
+    /// Changes nothing that can be seen but time.
+    pub hash_key: HashKey,
 }
 
 /// What the administration may change at any time.

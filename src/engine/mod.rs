@@ -60,7 +60,7 @@ pub use effect::{
     Refusal, Reply, Usage,
 };
 pub use input::{Destination, Input, Request, Tags};
-pub use limits::{Config, TenantLimits, Window};
+pub use limits::{Config, HashKey, TenantLimits, Window};
 pub use record::{Batch, KnownMessage, Record, Recovered, RecoveredQueue, StoredMessage};
 pub use tenant::Tenant;
 

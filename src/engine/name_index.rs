@@ -1,16 +1,16 @@
 //! Where things that clients name are found: a hash table from a name's hash to the number of the
-//! thing, which itself holds the name. The hash has a random key, so that clients cannot choose
-//! names that collide; nothing goes through the table in its order, so that an engine does the same
-//! in every run all the same. Called by the engine's keys and groups.
-
-use std::hash::{BuildHasher, RandomState};
+//! thing, which itself holds the name. The hash has a secret key, so that clients cannot choose
+//! names that collide. Called by the engine's keys and groups.
 
 use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+
+use super::HashKey;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct NameIndex {
-    state: RandomState,
+    hasher: SipHasher13,
     places: HashTable<Place>,
 }
 
@@ -21,6 +21,12 @@ struct Place {
 }
 
 impl NameIndex {
+    /// No names.
+    pub(super) fn new(HashKey([first, second]): HashKey) -> Self {
+        let hasher = SipHasher13::new_with_keys(first, second);
+        Self { hasher, places: HashTable::new() }
+    }
+
     /// Names.
     pub(super) fn len(&self) -> usize {
         self.places.len()
@@ -28,7 +34,7 @@ impl NameIndex {
 
     /// The hash of a name, for the other calls.
     pub(super) fn hash(&self, name: &str) -> u64 {
-        self.state.hash_one(name)
+        self.hasher.hash(name.as_bytes())
     }
 
     /// The number of the name that has the hash; `is` says whether a number has the name.
@@ -47,5 +53,28 @@ impl NameIndex {
         if let Ok(found) = self.places.find_entry(hash, |place| *place == Place { hash, number }) {
             found.remove();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_the_same_hash_are_told_apart() {
+        let mut index = NameIndex::new(HashKey([1, 2]));
+        index.insert(7, 1);
+        index.insert(7, 2);
+        assert_eq!(index.find(7, |number| number == 2), Some(2));
+        index.remove(7, 2);
+        assert_eq!(index.find(7, |number| number == 2), None);
+        assert_eq!((index.find(7, |_| true), index.len()), (Some(1), 1));
+    }
+
+    #[test]
+    fn the_hash_depends_on_the_key() {
+        let hash = |key| NameIndex::new(HashKey(key)).hash("orders");
+        assert_ne!(hash([1, 2]), hash([1, 3]));
+        assert_ne!(hash([1, 2]), hash([2, 2]));
     }
 }

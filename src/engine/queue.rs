@@ -10,7 +10,7 @@ use super::keys::Keys;
 use super::lane::Entry;
 use super::reservation::SeqBlocks;
 use super::waiting::Ledger;
-use super::{DeadReason, LoadTicket, QueueCounters, QueueInfo, Usage, Window};
+use super::{Config, DeadReason, LoadTicket, QueueCounters, QueueInfo, Usage};
 use crate::types::{
     ConnectionId, Lsn, Message, Monotonic, QueueId, QueueName, QueueSettings, Seq, WallMs,
 };
@@ -98,9 +98,10 @@ impl Queue {
         name: QueueName,
         settings: QueueSettings,
         recording: Recording,
-        window: Window,
+        config: &Config,
     ) -> Self {
-        let mut contents = Contents::new(recording == Recording::All, window);
+        let mut contents =
+            Contents::new(recording == Recording::All, config.window, config.hash_key);
         contents.set_ttl(settings.ttl_ms);
         Self {
             id,
@@ -116,7 +117,7 @@ impl Queue {
             messages: 0,
             bytes: 0,
             contents,
-            keys: Keys::default(),
+            keys: Keys::new(config.hash_key),
             consumers: BTreeSet::new(),
             impatient: BTreeSet::new(),
             ring: BTreeMap::new(),

@@ -352,7 +352,7 @@ impl Tenant {
     fn recover(&mut self, recovered: RecoveredQueue) {
         let RecoveredQueue { id, name, settings, next_seq, .. } = recovered;
         let recording = self.recording(&settings);
-        let mut queue = Queue::new(id, name.clone(), settings, recording, self.config.window);
+        let mut queue = Queue::new(id, name.clone(), settings, recording, &self.config);
         queue.next_seq = next_seq.max(Seq(1));
         let last = queue.last_seq();
         queue.contents.show(last);

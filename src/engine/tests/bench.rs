@@ -46,6 +46,7 @@ pub(super) fn memory() -> Config {
         subscriptions_max: 10,
         pulls_max: 10,
         reservation: 100,
+        hash_key: HashKey([1, 2]),
     }
 }
 

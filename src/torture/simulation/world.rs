@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::Tally;
 use super::clients::{Asked, PREFETCH, dead_letters, names};
 use super::oracle::{LEASE, Number, Oracle};
-use crate::engine::{Config, Effect, Input, Load, Request, Tags, Tenant, TenantLimits, Window};
+use crate::engine::{
+    Config, Effect, HashKey, Input, Load, Request, Tags, Tenant, TenantLimits, Window,
+};
 use crate::store::file::JournalOptions;
 use crate::store::file::disk::SimulatedDisk;
 use crate::store::file::stepped::{Stepped, Written};
@@ -160,6 +162,7 @@ impl World {
             subscriptions_max: 8,
             pulls_max: 8,
             reservation: 16,
+            hash_key: HashKey([1, 2]),
         };
         let engine = Tenant::new(config, TenantLimits::default(), recovered, self.now);
         let (loads, asked, subscribed) = (Vec::new(), BTreeMap::new(), Vec::new());
