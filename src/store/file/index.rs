@@ -571,7 +571,7 @@ impl QueueState {
         id: QueueId,
         marks: &mut impl FnMut(QueueId, RunKey, &Run) -> Result<Vec<(Seq, Mark)>, E>,
     ) -> Result<RecoveredQueue, E> {
-        let mut known: BTreeMap<Seq, KnownMessage> = BTreeMap::new();
+        let mut known: Vec<KnownMessage> = Vec::new();
         let mut plain: BTreeMap<Priority, u64> = BTreeMap::new();
         for (key, run) in &self.runs {
             for (seq, mark) in marks(id, *key, run)? {
@@ -587,27 +587,35 @@ impl QueueState {
                     group,
                     rejected,
                 };
-                known.insert(seq, message);
+                known.push(message);
             }
             *plain.entry(key.0).or_default() += run.live();
         }
+        known.sort_unstable_by_key(|message| message.seq);
+        let marked = known.len();
         for (seq, returned) in &self.returned {
             let Some((priority, _, _)) = self.find(*seq) else { continue };
-            let message = known.entry(*seq).or_insert(KnownMessage {
-                seq: *seq,
-                priority,
-                attempt: 0,
-                not_before: 0,
-                published_at: None,
-                expires_at: None,
-                group: None,
-                rejected: None,
+            let at = known[..marked].binary_search_by_key(seq, |message| message.seq);
+            let at = at.unwrap_or_else(|_| {
+                known.push(KnownMessage {
+                    seq: *seq,
+                    priority,
+                    attempt: 0,
+                    not_before: 0,
+                    published_at: None,
+                    expires_at: None,
+                    group: None,
+                    rejected: None,
+                });
+                known.len() - 1
             });
+            let message = &mut known[at];
             (message.attempt, message.not_before) = (returned.attempt, returned.until);
             message.published_at = message.published_at.or(returned.published_at);
             message.rejected = self.rejected.get(seq).cloned();
         }
-        for message in known.values() {
+        known.sort_unstable_by_key(|message| message.seq);
+        for message in &known {
             if let Some(count) = plain.get_mut(&message.priority) {
                 *count -= 1;
             }
@@ -620,7 +628,7 @@ impl QueueState {
             next_seq: self.next_seq,
             messages: self.messages,
             bytes: self.bytes,
-            known: known.into_values().collect(),
+            known,
             plain: plain.into_iter().collect(),
             keys: self.keys.iter().cloned().collect(),
             bindings: self.bindings.iter().cloned().collect(),
