@@ -12,6 +12,7 @@ use super::Store;
 
 pub(crate) use checks::{keeps_its_promises, keeps_nothing_and_says_so};
 pub(crate) use script::Script;
+pub(crate) use witness::Witness;
 
 /// Where a store keeps its data, and what the suite may do to it.
 pub(crate) trait Site: Send + Sync {

@@ -28,13 +28,13 @@ pub(super) struct Told {
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Witness {
+pub(crate) struct Witness {
     told: Mutex<BTreeMap<TenantId, Told>>,
     news: Notify,
 }
 
 impl Witness {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
 

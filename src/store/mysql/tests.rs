@@ -11,8 +11,8 @@ use super::statements::{self, text};
 use super::{MysqlStore, Options, loading, ownership, recovery, sweep};
 use crate::mysql::{Address, testing};
 use crate::store::Store;
-use crate::store::conformance::{Site, keeps_its_promises};
-use crate::types::Level;
+use crate::store::conformance::{Site, Witness, keeps_its_promises};
+use crate::types::{Level, TenantId};
 
 fn options() -> Options {
     Options {
@@ -113,4 +113,47 @@ async fn every_statement_uses_its_index() {
         let used: Option<String> = rows[rows.len() - 1].get("key");
         assert_eq!(used.as_deref(), Some(index), "{statement}");
     }
+}
+
+/// A database that was filled before there was a table of sizes (migrations 16 to 18).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_that_was_there_before_its_sizes_is_counted() {
+    let address = testing::database("sizes").await;
+    let mut connection = address.connect().await.unwrap();
+    // Queue 1 has two priorities; 2 is purged but for one message and what came after; 3 is deleted;
+    // 4 is empty.
+    let before = "
+        DELETE FROM _sqlx_migrations WHERE version >= 16;
+        DROP TABLE queue_sizes;
+        ALTER TABLE messages DROP KEY by_known,
+            ADD KEY by_known (tenant, queue, known, priority, bytes);
+        SET @tenant = UNHEX(LPAD('7', 32, '0'));
+        INSERT INTO queues (tenant, queue, name, settings, next_seq, purged_to, kept, deleted) VALUES
+            (@tenant, 1, 'plain', '{}', 11, 0, NULL, 0), (@tenant, 2, 'purged', '{}', 11, 8, '[3]', 0),
+            (@tenant, 3, 'deleted', '{}', 11, 0, NULL, 1), (@tenant, 4, 'empty', '{}', 11, 0, NULL, 0);
+        INSERT INTO messages (tenant, queue, seq, priority, bytes, known, published_at, content)
+            SELECT @tenant, queue.seq, message.seq, IF(message.seq > 7, 9, 4), 100, 0, 1, 'x'
+            FROM seq_1_to_3 AS queue JOIN seq_1_to_10 AS message";
+    sqlx::raw_sql(before).execute(&mut connection).await.unwrap();
+    crate::mysql::migrate(&address).await.unwrap();
+
+    let store = MysqlStore::start(&address, options(), Faults::default()).await.unwrap();
+    let recovered = store.open(TenantId(7), Witness::new()).await.unwrap();
+    let queues: Vec<_> = recovered
+        .queues
+        .iter()
+        .map(|queue| {
+            let plain: Vec<_> =
+                queue.plain.iter().map(|(priority, count)| (priority.number(), *count)).collect();
+            (queue.name.as_str(), queue.messages, queue.bytes, plain)
+        })
+        .collect();
+    assert_eq!(
+        queues,
+        [
+            ("plain", 10, 1_000, vec![(4, 7), (9, 3)]),
+            ("purged", 3, 300, vec![(4, 1), (9, 2)]),
+            ("empty", 0, 0, vec![]),
+        ]
+    );
 }
