@@ -13,6 +13,7 @@ mod failure;
 mod init;
 mod limit;
 mod manual;
+mod node;
 mod output;
 mod password;
 mod progress;

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, node};
 use crate::config::{Answer, Config, Durability, StoreKind};
 use crate::store::file::{FILE_BYTES, Options};
 use crate::store::{FileStore, MemoryStore, MysqlStore, Store, mysql};
@@ -46,35 +46,17 @@ fn database_options(config: &Config) -> Outcome<mysql::Options> {
         Durability::Disk => Level::Disk,
         Durability::Os => Level::Os,
     };
-    let folder = identity(&config.data_dir)?;
-    let number = || format!("{:08x}", u128::from_be_bytes(folder) >> 96);
+    let number = node::number(&config.data_dir);
+    let number = number.map_err(|error| cannot_use(&config.data_dir, &error))?;
+    let first_digits = || format!("{:08x}", number >> 96);
     Ok(mysql::Options {
         level,
         replicated: config.database.replicated == Answer::Yes,
         lease: config.cluster.lease,
-        folder,
-        name: config.cluster.node.as_ref().map_or_else(number, |name| name.0.clone()),
+        folder: number.to_be_bytes(),
+        name: config.cluster.node.as_ref().map_or_else(first_digits, |name| name.0.clone()),
         message_bytes_max: config.limits.max_message_bytes.as_u64(),
     })
-}
-
-/// The number by which a database knows this data folder again, so that its next server need not
-/// wait for the lease of the one before; made where there is none.
-fn identity(data_dir: &Path) -> Outcome<[u8; 16]> {
-    let path = data_dir.join("node");
-    let cannot = |error: io::Error| cannot_use(data_dir, &error);
-    let known = match fs::read_to_string(&path) {
-        Ok(text) => u128::from_str_radix(text.trim(), 16).ok(),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(cannot(error)),
-    };
-    if let Some(known) = known {
-        return Ok(known.to_be_bytes());
-    }
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| cannot(io::Error::other(error.to_string())))?;
-    fs::write(&path, format!("{:032x}\n", u128::from_be_bytes(bytes))).map_err(cannot)?;
-    Ok(bytes)
 }
 
 /// What the file store is started with.

@@ -66,7 +66,8 @@ fn copy(from: &Path, to: &Path) {
 
 /// Waits until the server owns the tenant.
 async fn taken_over(server: &Server) {
-    let name = std::fs::read_to_string(server.dir.join("data/node")).unwrap();
+    let node = std::fs::read_to_string(server.dir.join("data/node")).unwrap();
+    let number = node.split_whitespace().next().unwrap();
     let address = super::address(&server.upstream, &server.database);
     let mut connection = address.connect().await.unwrap();
     let until = Instant::now() + PATIENCE;
@@ -74,7 +75,7 @@ async fn taken_over(server: &Server) {
         let owner = "SELECT LOWER(HEX(LEFT(server, 16))) FROM owners WHERE server <> ''";
         // The cluster takes no statements while it finds out which nodes are gone.
         if let Ok(rows) = sqlx::query(owner).fetch_all(&mut connection).await
-            && rows.iter().any(|row| row.get::<String, _>(0) == name.trim())
+            && rows.iter().any(|row| row.get::<String, _>(0) == number)
         {
             return;
         }
