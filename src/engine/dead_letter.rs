@@ -140,7 +140,7 @@ impl Tenant {
                     continue;
                 }
                 (None, _) => {
-                    self.stage_removal(&mut stage, id, seq, message.size());
+                    self.stage_removal(&mut stage, id, seq, &message);
                     true
                 }
                 (Some(_), None) => false,
@@ -197,7 +197,7 @@ impl Tenant {
         let Some(queue) = self.queues.get_mut(&id) else { return false };
         queue.counters.dead_lettered += 1;
         self.burials += 1;
-        self.stage_removal(stage, id, seq, message.size());
+        self.stage_removal(stage, id, seq, message);
         self.stage_message(stage, to, Arc::new(copy));
         true
     }

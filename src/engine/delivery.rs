@@ -292,7 +292,7 @@ impl Tenant {
 impl Entry {
     /// The record that it is done.
     fn removed(&self, queue: QueueId) -> Record {
-        Record::Removed { queue, seq: self.seq, bytes: self.message.size() }
+        Record::removed(queue, self.seq, &self.message)
     }
 }
 

@@ -116,12 +116,13 @@ impl Image {
     /// A record about messages that are there.
     fn apply_to_messages(&mut self, record: &Record) {
         match record {
-            Record::Removed { queue, seq, bytes } => {
+            Record::Removed { queue, seq, bytes, priority } => {
                 self.queue(*queue).rejected.remove(seq);
                 self.queue(*queue).returned.remove(seq);
                 let removed = self.queue(*queue).messages.remove(seq);
                 let removed = removed.expect("a message that is removed exists");
                 assert_eq!(removed.message.size(), *bytes);
+                assert_eq!(removed.message.priority(), *priority);
             }
             Record::Delayed { queue, seq, until, attempt, published_at } => {
                 self.queue(*queue).returned.insert(*seq);

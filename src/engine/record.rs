@@ -1,8 +1,8 @@
 //! What the engine writes into the store, and what it gets back at a restart.
 
 use crate::types::{
-    Fence, Level, Lsn, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, SharedMessage,
-    WallMs,
+    Fence, Level, Lsn, Message, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq,
+    SharedMessage, WallMs,
 };
 
 /// Records that become durable together or not at all.
@@ -58,6 +58,8 @@ pub enum Record {
         seq: Seq,
         /// Its size, as [`crate::types::Message::size`] counts.
         bytes: u64,
+        /// Its priority.
+        priority: Priority,
     },
     /// A message was returned, perhaps with a delay.
     Delayed {
@@ -119,6 +121,14 @@ pub enum Record {
         /// The last one.
         up_to: Fence,
     },
+}
+
+impl Record {
+    /// A message is done.
+    #[must_use]
+    pub fn removed(queue: QueueId, seq: Seq, message: &Message) -> Self {
+        Self::Removed { queue, seq, bytes: message.size(), priority: message.priority() }
+    }
 }
 
 /// One message as the store gives it back.

@@ -160,7 +160,7 @@ impl Tenant {
                 continue;
             };
             queue.counters.dead_lettered += u64::from(moved.is_some());
-            self.stage_removal(stage, id, seq, message.size());
+            self.stage_removal(stage, id, seq, &message);
             if let Some((to, copy)) = moved {
                 self.stage_message(stage, to, copy);
             }

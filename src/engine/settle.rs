@@ -205,7 +205,7 @@ impl Tenant {
                 if let Some(queue) = self.queues.get_mut(&id) {
                     queue.counters.acked += 1;
                 }
-                self.stage_removal(stage, id, seq, held.message.size());
+                self.stage_removal(stage, id, seq, &held.message);
             }
             Settlement::Nack { until, reason } => {
                 self.give_back(stage, id, seq, held, *until);
@@ -260,9 +260,8 @@ impl Tenant {
         let now = self.now.wall_ms;
         let Some(queue) = self.queues.get(&id) else { return };
         let Held { attempt, message, .. } = held;
-        let size = message.size();
         let Some(target) = queue.settings.dead_letter.clone() else {
-            return self.stage_removal(stage, id, seq, size);
+            return self.stage_removal(stage, id, seq, &message);
         };
         let to = self.names.get(&target).copied();
         let story = (DeadReason::Rejected, Some(reason));

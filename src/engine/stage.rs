@@ -8,7 +8,7 @@ use super::Record;
 use super::queue::Recording;
 use super::tenant::Tenant;
 use super::waiting::Waiting;
-use crate::types::{Level, Lsn, QueueId, QueueName, QueueSettings, Seq, SharedMessage};
+use crate::types::{Level, Lsn, Message, QueueId, QueueName, QueueSettings, Seq, SharedMessage};
 
 /// What has gathered.
 #[derive(Debug, Default)]
@@ -100,12 +100,18 @@ impl Tenant {
     }
 
     /// A message that was taken out of its queue's contents is gone.
-    pub(super) fn stage_removal(&mut self, stage: &mut Stage, id: QueueId, seq: Seq, size: u64) {
+    pub(super) fn stage_removal(
+        &mut self,
+        stage: &mut Stage,
+        id: QueueId,
+        seq: Seq,
+        message: &Message,
+    ) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        queue.forget(&mut self.usage, size);
+        queue.forget(&mut self.usage, message.size());
         let changed = queue.contents.done(seq, self.now.wall_ms);
         if queue.is_durable() {
-            stage.change(id, Record::Removed { queue: id, seq, bytes: size });
+            stage.change(id, Record::removed(id, seq, message));
         }
         if changed {
             self.stir(id);

@@ -8,7 +8,7 @@ use super::stage::Stage;
 use super::stall::Stalled;
 use super::tenant::Tenant;
 use super::{DeadReason, Refusal, Reply, Request};
-use crate::types::{ConnectionId, Lsn, QueueId, QueueName, RequestToken, Seq};
+use crate::types::{ConnectionId, Lsn, QueueId, QueueName, RequestToken, Seq, SharedMessage};
 
 /// Moves that are written as one batch at most.
 const BATCH_MAX: u64 = 1_000;
@@ -126,14 +126,14 @@ impl Tenant {
             return self.expire_one(from, seq);
         }
         let copy = living_copy(&entry.message, now);
-        let size = entry.message.size();
+        let message = SharedMessage::clone(&entry.message);
         if !self.fits(to, copy.size()) {
             return Err(Pause::Full);
         }
         if let Some(queue) = self.queues.get_mut(&from) {
             queue.contents.withdraw(seq);
         }
-        self.stage_removal(stage, from, seq, size);
+        self.stage_removal(stage, from, seq, &message);
         self.stage_message(stage, to, Arc::new(copy));
         self.stir(from);
         Ok(true)

@@ -118,7 +118,7 @@ pub(super) fn put_record(out: &mut Vec<u8>, salt: u32, record: &Record) {
         Record::Published { queue, seq, message } => {
             put_message(out, salt, *queue, *seq, message);
         }
-        Record::Removed { queue, seq, bytes } => put(out, salt, REMOVED, |out| {
+        Record::Removed { queue, seq, bytes, .. } => put(out, salt, REMOVED, |out| {
             put_numbers(out, [queue.0, seq.0, *bytes]);
         }),
         Record::Delayed { queue, seq, until, attempt, published_at } => {

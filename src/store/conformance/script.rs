@@ -146,10 +146,7 @@ impl Script {
 
     fn removed(&mut self, queue: QueueId, there: &QueueImage) -> Record {
         match self.some_seq(there) {
-            Some(seq) => {
-                let bytes = there.messages[&seq].message.size();
-                Record::Removed { queue, seq, bytes }
-            }
+            Some(seq) => Record::removed(queue, seq, &there.messages[&seq].message),
             None => self.published(queue, there),
         }
     }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::engine::{Batch, Record};
 use crate::store::codec;
 use crate::types::{
-    Fence, Lsn, Message, Pattern, QueueId, QueueName, QueueSettings, Seq, TenantId, WallMs,
+    Fence, Lsn, Message, Pattern, Priority, QueueId, QueueName, QueueSettings, Seq, TenantId,
+    WallMs,
 };
 
 /// Why the server must know of a message one by one; the column `known`.
@@ -35,6 +36,13 @@ pub(super) struct Row {
     pub(super) content: Vec<u8>,
 }
 
+/// What is added to a queue: negative where more goes than comes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) messages: i64,
+    pub(super) bytes: i64,
+}
+
 /// What becomes of a message that is written already.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -54,6 +62,8 @@ pub(super) struct Changes {
     pub(super) deleted: BTreeSet<QueueId>,
     pub(super) next_seq: BTreeMap<QueueId, Seq>,
     pub(super) published: BTreeMap<(QueueId, Seq), Row>,
+    /// What is added to the queues' sizes; those of queues with a purge are counted anew instead.
+    pub(super) sizes: BTreeMap<(QueueId, Priority), Size>,
     pub(super) fates: BTreeMap<(QueueId, Seq), Fate>,
     /// Up to where, and what stays, ascending.
     pub(super) purged: BTreeMap<QueueId, (Seq, Vec<Seq>)>,
@@ -139,11 +149,13 @@ impl Changes {
                     self.keys.insert((queue, seq), (key.into(), message.published_at));
                     self.keys_after.insert(queue, after);
                 }
+                self.add_size(queue, message.priority(), 1, message.size());
                 let row = row(tenant, &record, message);
                 self.bytes += row.content.len();
                 self.published.insert((queue, seq), row);
             }
-            Record::Removed { queue, seq, .. } => {
+            Record::Removed { queue, seq, bytes, priority } => {
+                self.add_size(queue, priority, -1, bytes);
                 if self.published.remove(&(queue, seq)).is_none() {
                     self.fates.insert((queue, seq), Fate::Removed);
                 }
@@ -187,6 +199,7 @@ impl Changes {
         memory.keys.remove(&queue);
         self.published.retain(|(of, _), _| *of != queue);
         self.fates.retain(|(of, _), _| *of != queue);
+        self.sizes.retain(|(of, _), _| *of != queue);
         self.keys.retain(|(of, _), _| *of != queue);
         self.bound.retain(|(of, _), _| *of != queue);
         self.purged.remove(&queue);
@@ -244,6 +257,12 @@ impl Changes {
             Some(Fate::Changed { returned, refused, .. }) => (returned, refused),
             Some(Fate::Removed) | None => (false, None),
         }
+    }
+
+    fn add_size(&mut self, queue: QueueId, priority: Priority, messages: i64, bytes: u64) {
+        let size = self.sizes.entry((queue, priority)).or_default();
+        size.messages += messages;
+        size.bytes += messages * bytes.cast_signed();
     }
 
     /// The next `seq` of the queue is greater than this one.

@@ -2,13 +2,11 @@
 //! never parts of a text; only the number of placeholders differs, in powers of two, so that few
 //! texts are prepared.
 
-use std::collections::BTreeMap;
-
 use sqlx::mysql::{MySqlArguments, MySqlConnection};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql};
 
-use super::changes::{Changes, Fate, Row};
+use super::changes::{Changes, Fate, Row, Size};
 use crate::types::{QueueId, Seq, TenantId};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -42,13 +40,13 @@ const ADD_SIZES: (&str, &str, &str) = (
     " ON DUPLICATE KEY UPDATE messages = messages + VALUES(messages),
         bytes = bytes + VALUES(bytes)",
 );
-/// Adds to the sizes of a queue, or subtracts from them, as the sign says, what these messages are.
+/// Adds to the sizes of a queue what these messages are, of which none counts yet.
 macro_rules! count {
     ($head:literal $row:literal $tail:literal) => {
         (
             concat!(
                 "INSERT INTO queue_sizes (tenant, queue, priority, messages, bytes)
-                SELECT tenant, queue, priority, ? * COUNT(*), ? * SUM(bytes)
+                SELECT tenant, queue, priority, COUNT(*), SUM(bytes)
                 FROM messages FORCE INDEX (PRIMARY) WHERE tenant = ? AND queue = ? AND seq ",
                 $head
             ),
@@ -96,7 +94,7 @@ pub(super) async fn write(
     writing.next_seqs(changes).await?;
     writing.published(changes).await?;
     writing.fates(changes).await?;
-    writing.sizes_after_purges(changes).await?;
+    writing.sizes(changes).await?;
     writing.keys(changes).await?;
     writing.bindings(changes).await
 }
@@ -105,12 +103,6 @@ struct Writing<'a> {
     connection: &'a mut MySqlConnection,
     tenant: &'a [u8; 16],
     bytes_max: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Sign {
-    Plus = 1,
-    Minus = -1,
 }
 
 /// A text for `rows` rows.
@@ -201,39 +193,40 @@ impl Writing<'_> {
             self.insert(some).await?;
             left = rest;
         }
-        self.add_sizes(changes).await
+        Ok(())
     }
 
-    async fn add_sizes(&mut self, changes: &Changes) -> Result<()> {
-        let mut sizes: BTreeMap<(QueueId, u8), (u64, u64)> = BTreeMap::new();
-        for ((queue, _), row) in &changes.published {
-            let size = sizes.entry((*queue, row.priority)).or_default();
-            *size = (size.0 + 1, size.1 + row.bytes);
-        }
+    async fn sizes(&mut self, changes: &Changes) -> Result<()> {
         let tenant = self.tenant;
-        let all: Vec<_> = sizes.iter().collect();
+        let changed = changes.sizes.iter().filter(|(_, size)| **size != Size::default());
+        let all: Vec<_> = changed.collect();
         for some in portions(&all) {
             let mut query = sqlx::query(AssertSqlSafe(text(ADD_SIZES, some.len())));
-            for ((queue, priority), (messages, bytes)) in some {
-                query = query.bind(&tenant[..]).bind(queue.0).bind(priority);
-                query = query.bind(messages).bind(bytes);
+            for ((queue, priority), size) in some {
+                query = query.bind(&tenant[..]).bind(queue.0).bind(priority.number());
+                query = query.bind(size.messages).bind(size.bytes);
             }
             self.run(query).await?;
+        }
+        for (queue, (up_to, kept)) in &changes.purged {
+            self.run(sqlx::query(FORGET_SIZES).bind(&tenant[..]).bind(queue.0)).await?;
+            // What a purge kept, and what came since: that is in this group still.
+            self.count(*queue, kept).await?;
+            self.count_range(*queue, (up_to.next(), Seq(i64::MAX as u64))).await?;
         }
         Ok(())
     }
 
-    /// Adds messages of a queue that are there to its sizes, or subtracts them.
-    async fn count(&mut self, sign: Sign, queue: QueueId, seqs: &[Seq]) -> Result<()> {
+    /// Adds messages of a queue that are there to its sizes.
+    async fn count(&mut self, queue: QueueId, seqs: &[Seq]) -> Result<()> {
         let (runs, alone) = split(seqs);
         for run in runs {
-            self.count_range(sign, queue, run).await?;
+            self.count_range(queue, run).await?;
         }
         let tenant = self.tenant;
         for some in portions(&alone) {
             let query = sqlx::query(AssertSqlSafe(text(COUNT, some.len())));
-            let mut query = query.bind(sign as i64).bind(sign as i64).bind(&tenant[..]);
-            query = query.bind(queue.0);
+            let mut query = query.bind(&tenant[..]).bind(queue.0);
             for seq in some {
                 query = query.bind(seq.0);
             }
@@ -242,28 +235,11 @@ impl Writing<'_> {
         Ok(())
     }
 
-    async fn count_range(
-        &mut self,
-        sign: Sign,
-        queue: QueueId,
-        (first, last): (Seq, Seq),
-    ) -> Result<()> {
+    async fn count_range(&mut self, queue: QueueId, (first, last): (Seq, Seq)) -> Result<()> {
         let tenant = self.tenant;
         let query = sqlx::query(AssertSqlSafe(text(COUNT_RANGE, 1)));
-        let query = query.bind(sign as i64).bind(sign as i64).bind(&tenant[..]).bind(queue.0);
+        let query = query.bind(&tenant[..]).bind(queue.0);
         self.run(query.bind(first.0).bind(last.0)).await?;
-        Ok(())
-    }
-
-    /// What a purge kept, and what came since: that is in this group still.
-    async fn sizes_after_purges(&mut self, changes: &Changes) -> Result<()> {
-        let tenant = self.tenant;
-        for (queue, (up_to, kept)) in &changes.purged {
-            self.run(sqlx::query(FORGET_SIZES).bind(&tenant[..]).bind(queue.0)).await?;
-            self.count(Sign::Plus, *queue, kept).await?;
-            let since = (up_to.next(), Seq(i64::MAX as u64));
-            self.count_range(Sign::Plus, *queue, since).await?;
-        }
         Ok(())
     }
 
@@ -302,7 +278,6 @@ impl Writing<'_> {
         }
         for of_queue in removed.chunk_by(|(a, _), (b, _)| a == b) {
             let seqs: Vec<Seq> = of_queue.iter().map(|(_, seq)| *seq).collect();
-            self.count(Sign::Minus, of_queue[0].0, &seqs).await?;
             delete(self.connection, tenant, of_queue[0].0, &seqs).await?;
         }
         Ok(())

@@ -120,17 +120,18 @@ async fn every_statement_uses_its_index() {
 async fn a_backlog_that_was_there_before_its_sizes_is_counted() {
     let address = testing::database("sizes").await;
     let mut connection = address.connect().await.unwrap();
-    // Queue 1 has two priorities; 2 is purged but for one message and what came after; 3 is deleted;
-    // 4 is empty.
+    // 1 has two priorities; 2 is purged but for one message and what came after; 3 is deleted.
     let before = "
         DELETE FROM _sqlx_migrations WHERE version >= 16;
         DROP TABLE queue_sizes;
         ALTER TABLE messages DROP KEY by_known,
             ADD KEY by_known (tenant, queue, known, priority, bytes);
         SET @tenant = UNHEX(LPAD('7', 32, '0'));
-        INSERT INTO queues (tenant, queue, name, settings, next_seq, purged_to, kept, deleted) VALUES
-            (@tenant, 1, 'plain', '{}', 11, 0, NULL, 0), (@tenant, 2, 'purged', '{}', 11, 8, '[3]', 0),
-            (@tenant, 3, 'deleted', '{}', 11, 0, NULL, 1), (@tenant, 4, 'empty', '{}', 11, 0, NULL, 0);
+        INSERT INTO queues (tenant, queue, name, settings, next_seq, purged_to, kept, deleted)
+            VALUES (@tenant, 1, 'plain', '{}', 11, 0, NULL, 0),
+                (@tenant, 2, 'purged', '{}', 11, 8, '[3]', 0),
+                (@tenant, 3, 'deleted', '{}', 11, 0, NULL, 1),
+                (@tenant, 4, 'empty', '{}', 11, 0, NULL, 0);
         INSERT INTO messages (tenant, queue, seq, priority, bytes, known, published_at, content)
             SELECT @tenant, queue.seq, message.seq, IF(message.seq > 7, 9, 4), 100, 0, 1, 'x'
             FROM seq_1_to_3 AS queue JOIN seq_1_to_10 AS message";

@@ -8,7 +8,7 @@ use super::super::{FileStore, Options};
 use crate::engine::{Batch, Record};
 use crate::store::{Listener, Store, StoreError};
 use crate::types::{
-    Content, Level, Lsn, Message, QueueId, QueueName, QueueSettings, Seq, TenantId,
+    Content, Level, Lsn, Message, Priority, QueueId, QueueName, QueueSettings, Seq, TenantId,
 };
 
 const TENANT: TenantId = TenantId(9);
@@ -96,7 +96,8 @@ async fn a_full_disk_is_told_takes_acks_and_recovers_by_itself() {
     let messages = last - 1;
     for seq in 1..=messages {
         last += 1;
-        let records = vec![Record::Removed { queue: QUEUE, seq: Seq(seq), bytes: 1_000 }];
+        let (seq, priority) = (Seq(seq), Priority::default());
+        let records = vec![Record::Removed { queue: QUEUE, seq, bytes: 1_000, priority }];
         let _ = store.append(TENANT, Batch { lsn: Lsn(last), level: Level::Disk, records });
     }
     let acked = Lsn(last);

@@ -7,7 +7,7 @@ use super::super::journal::Options;
 use super::super::stepped::{Stepped, Written};
 use crate::engine::{Batch, Record};
 use crate::types::{
-    Content, Level, Lsn, Message, QueueId, QueueName, QueueSettings, Seq, TenantId,
+    Content, Level, Lsn, Message, Priority, QueueId, QueueName, QueueSettings, Seq, TenantId,
 };
 
 const TENANT: TenantId = TenantId(5);
@@ -48,7 +48,8 @@ impl Bench {
     }
 
     fn ack(&mut self, seq: u64, bytes: usize) {
-        self.write(Record::Removed { queue: QUEUE, seq: Seq(seq), bytes: bytes as u64 });
+        let (seq, bytes, priority) = (Seq(seq), bytes as u64, Priority::default());
+        self.write(Record::Removed { queue: QUEUE, seq, bytes, priority });
     }
 
     /// Upkeep until there is nothing to do.
