@@ -50,16 +50,19 @@ pub(super) struct Dead {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     published_at: WallMs,
-    /// The end of its own TTL.
-    ends_at: Option<WallMs>,
+    /// The end of its own TTL, or [`NEVER`]: there may be millions of marks.
+    ends_at: WallMs,
     group: Option<GroupId>,
 }
+
+/// What has no TTL of its own ends then.
+const NEVER: WallMs = WallMs::MAX;
 
 impl Mark {
     /// When it expires, by its own TTL or by its queue's.
     fn expires_at(&self, queue_ttl: Option<u64>) -> Option<WallMs> {
-        let by_queue = queue_ttl.map(|ttl| self.published_at.saturating_add(ttl));
-        [self.ends_at, by_queue].into_iter().flatten().min()
+        let by_queue = queue_ttl.map_or(NEVER, |ttl| self.published_at.saturating_add(ttl));
+        Some(self.ends_at.min(by_queue)).filter(|at| *at < NEVER)
     }
 }
 
@@ -187,17 +190,18 @@ impl Contents {
 
     /// Notes what a message has for good. Answers whether none of its group is before it.
     fn mark(&mut self, seq: Seq, traits: Option<Traits<'_>>) -> IsFirst {
-        let Some(Traits { published_at, ends_at, group }) = traits else { return IsFirst(None) };
+        let Some(Traits { published_at, ends_at, group }) = traits else { return IsFirst(true) };
         if ends_at.is_none() && group.is_none() && self.ttl.is_none() {
-            return IsFirst(None);
+            return IsFirst(true);
         }
         let joined = group.map(|name| self.groups.join(name, seq));
-        let mark = Mark { published_at, ends_at, group: joined.map(|(id, _)| id) };
+        let (ends_at, group) = (ends_at.unwrap_or(NEVER), joined.map(|(id, _)| id));
+        let mark = Mark { published_at, ends_at, group };
         if let Some(at) = mark.expires_at(self.ttl) {
             self.alarms.insert((at, seq));
         }
         self.marks.insert(seq, mark);
-        IsFirst(joined.filter(|(_, is_first)| !is_first).map(|(id, _)| id))
+        IsFirst(joined.is_none_or(|(_, is_first)| is_first))
     }
 
     /// Puts a message where it belongs.
@@ -207,12 +211,12 @@ impl Contents {
         priority: Priority,
         not_before: WallMs,
         loose: Loose,
-        IsFirst(behind): IsFirst,
+        IsFirst(is_first): IsFirst,
         now: WallMs,
     ) {
         let Loose { attempt, message } = loose;
-        if let Some(group) = behind {
-            let waiting = Waiting { group, attempt, priority, not_before, message };
+        if !is_first {
+            let waiting = Waiting { attempt, priority, not_before, message };
             return self.groups.wait(seq, waiting, !self.stored);
         }
         if not_before > now {
@@ -295,7 +299,7 @@ impl Contents {
                 self.mark(seq, Some(traits(&message)));
             }
             let loose = Loose { attempt, message: Some(message) };
-            return self.place(seq, priority, not_before, loose, IsFirst(None), now);
+            return self.place(seq, priority, not_before, loose, IsFirst(true), now);
         }
         self.lane(priority).put_back(Entry { seq, attempt, message });
     }
@@ -336,9 +340,9 @@ impl Contents {
             self.alarms.remove((at, seq));
         }
         if let Some((next, waiting)) = mark.group.and_then(|id| self.groups.leave(id, seq)) {
-            let Waiting { attempt, priority, not_before, message, .. } = waiting;
+            let Waiting { attempt, priority, not_before, message } = waiting;
             let loose = Loose { attempt, message };
-            self.place(next, priority, not_before, loose, IsFirst(None), now);
+            self.place(next, priority, not_before, loose, IsFirst(true), now);
         }
         true
     }
@@ -391,7 +395,7 @@ impl Contents {
             } else if let Some(delayed) = self.delayed.remove(seq) {
                 let Delayed { attempt, priority, .. } = delayed;
                 let loose = Loose { attempt, message: self.kept.remove(&seq) };
-                self.place(seq, priority, 0, loose, IsFirst(None), now);
+                self.place(seq, priority, 0, loose, IsFirst(true), now);
             }
         }
         None
@@ -503,6 +507,11 @@ impl Contents {
         self.alarms.retain(|(_, seq)| in_hand.contains_key(&seq));
     }
 
+    /// The group of a message.
+    pub(super) fn group_of(&self, seq: Seq) -> Option<GroupId> {
+        self.marks.get(seq)?.group
+    }
+
     /// The first delayed message's time; for `queue.doctor`.
     pub(super) fn next_delayed(&self) -> Option<(Seq, WallMs)> {
         let delayed = self.delayed.iter().map(|(seq, delayed)| (seq, delayed.until));
@@ -546,8 +555,8 @@ fn traits(message: &SharedMessage) -> Traits<'_> {
     Traits { published_at, ends_at, group: message.group() }
 }
 
-/// The group whose first message another one is; none: it is the first, or has no group.
-struct IsFirst(Option<GroupId>);
+/// Whether no other message of its group is before it.
+struct IsFirst(bool);
 
 /// Whether a lane may know of a message only that it is there.
 pub(super) fn is_plain(message: &SharedMessage) -> bool {

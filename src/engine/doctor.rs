@@ -96,8 +96,10 @@ impl Tenant {
     fn find_groups(&self, queue: &Queue, findings: &mut Vec<Finding>) {
         let contents = &queue.contents;
         let mut blocked: BTreeMap<_, u64> = BTreeMap::new();
-        for (_, waiting) in contents.groups.waiting().iter() {
-            *blocked.entry(waiting.group).or_default() += 1;
+        for (seq, _) in contents.groups.waiting().iter() {
+            if let Some(group) = contents.group_of(seq) {
+                *blocked.entry(group).or_default() += 1;
+            }
         }
         for (group, count) in blocked.into_iter().take(TOLD_MAX) {
             let Some(first) = contents.groups.first_of(group) else { continue };

@@ -1,6 +1,8 @@
 //! The groups of one queue: at most one message of each is ready, delayed or in hand, its first;
 //! the others wait here behind it. Called by a queue's contents.
 
+use std::num::NonZeroU32;
+
 use slab::Slab;
 
 use super::chunk_set::ChunkSet;
@@ -11,12 +13,21 @@ use crate::types::{Priority, Seq, SharedMessage, WallMs};
 
 /// A group within its queue, as long as it has members: then it may be another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct GroupId(pub(super) u64);
+pub(super) struct GroupId(NonZeroU32);
+
+impl GroupId {
+    fn new(number: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(number))
+    }
+
+    fn number(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// A message that waits behind another one of its group.
 #[derive(Debug, Clone)]
 pub(super) struct Waiting {
-    pub(super) group: GroupId,
     pub(super) attempt: u32,
     pub(super) priority: Priority,
     pub(super) not_before: WallMs,
@@ -27,6 +38,10 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 struct Group {
     name: Box<str>,
+    /// Of its name.
+    hash: u64,
+    /// The first of `members`.
+    first: Seq,
     /// All of its messages that are not dead.
     members: ChunkSet<Seq>,
 }
@@ -61,16 +76,20 @@ impl Groups {
     /// the first of it.
     pub(super) fn join(&mut self, name: &str, seq: Seq) -> (GroupId, bool) {
         let hash = self.index.hash(name);
-        let is = |number| self.get(GroupId(number)).is_some_and(|group| *group.name == *name);
-        let number = self.index.find(hash, is).unwrap_or_else(|| {
-            let group = Group { name: name.into(), members: ChunkSet::default() };
-            let number = self.groups.insert(group) as u64;
-            self.index.insert(hash, number);
-            number
-        });
-        let members = &mut self.groups[number as usize].members;
-        members.insert(seq);
-        (GroupId(number), members.first() == Some(seq))
+        let groups = &mut self.groups;
+        let is = |number| groups.get(number as usize).is_some_and(|group| *group.name == *name);
+        let Some(number) = self.index.find(hash, is) else {
+            let mut members = ChunkSet::default();
+            members.insert(seq);
+            let number = groups.insert(Group { name: name.into(), hash, first: seq, members });
+            let number = u32::try_from(number).expect("2³² groups fit in no memory");
+            self.index.insert(hash, number, |of| groups[of as usize].hash);
+            return (GroupId::new(number), true);
+        };
+        let group = &mut groups[number as usize];
+        group.members.insert(seq);
+        group.first = group.first.min(seq);
+        (GroupId::new(number), group.first == seq)
     }
 
     /// A message waits behind the first of its group.
@@ -89,13 +108,14 @@ impl Groups {
     /// The message leaves its group for good. Answers the one whose turn it is now, if the one
     /// that left was the first.
     pub(super) fn leave(&mut self, id: GroupId, seq: Seq) -> Option<(Seq, Waiting)> {
-        let group = self.groups.get_mut(id.0 as usize)?;
+        let group = self.groups.get_mut(id.number() as usize)?;
         group.members.remove(seq);
         let Some(next) = group.members.first() else {
-            let group = self.groups.remove(id.0 as usize);
-            self.index.remove(self.index.hash(&group.name), id.0);
+            let group = self.groups.remove(id.number() as usize);
+            self.index.remove(group.hash, id.number());
             return None;
         };
+        group.first = next;
         // None if it is not waiting: then it was the first before, too.
         self.take(next).map(|waiting| (next, waiting))
     }
@@ -128,7 +148,7 @@ impl Groups {
 
     /// The first message of a group: the one that the others wait for.
     pub(super) fn first_of(&self, id: GroupId) -> Option<Seq> {
-        self.get(id)?.members.first()
+        self.get(id).map(|group| group.first)
     }
 
     /// The group's name.
@@ -142,7 +162,7 @@ impl Groups {
     }
 
     fn get(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(id.0 as usize)
+        self.groups.get(id.number() as usize)
     }
 
     fn has_room(&self, size: u64) -> bool {

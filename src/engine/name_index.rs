@@ -1,6 +1,7 @@
-//! Where things that clients name are found: a hash table from a name's hash to the number of the
-//! thing, which itself holds the name. The hash has a secret key, so that clients cannot choose
-//! names that collide. Called by the engine's keys and groups.
+//! Where things that clients name are found: a hash table of the numbers of things, which themselves
+//! hold their names and the hashes of these. An entry is four bytes, so that a table of a hundred
+//! thousand names stays near the processor. The hash has a secret key, so that clients cannot
+//! choose names that collide. Called by the engine's keys and groups.
 
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
@@ -11,25 +12,19 @@ use super::HashKey;
 #[derive(Debug)]
 pub(super) struct NameIndex {
     hasher: SipHasher13,
-    places: HashTable<Place>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    hash: u64,
-    number: u64,
+    numbers: HashTable<u32>,
 }
 
 impl NameIndex {
     /// No names.
     pub(super) fn new(HashKey([first, second]): HashKey) -> Self {
         let hasher = SipHasher13::new_with_keys(first, second);
-        Self { hasher, places: HashTable::new() }
+        Self { hasher, numbers: HashTable::new() }
     }
 
     /// Names.
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.numbers.len()
     }
 
     /// The hash of a name, for the other calls.
@@ -38,19 +33,18 @@ impl NameIndex {
     }
 
     /// The number of the name that has the hash; `is` says whether a number has the name.
-    pub(super) fn find(&self, hash: u64, is: impl Fn(u64) -> bool) -> Option<u64> {
-        let found = self.places.find(hash, |place| place.hash == hash && is(place.number))?;
-        Some(found.number)
+    pub(super) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        self.numbers.find(hash, |number| is(*number)).copied()
     }
 
-    /// Adds a name that is not there.
-    pub(super) fn insert(&mut self, hash: u64, number: u64) {
-        self.places.insert_unique(hash, Place { hash, number }, |place| place.hash);
+    /// Adds a name that is not there; `hash_of` answers the hashes of those that are.
+    pub(super) fn insert(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+        self.numbers.insert_unique(hash, number, |number| hash_of(*number));
     }
 
     /// Takes the name out that has the hash and the number, if it is there.
-    pub(super) fn remove(&mut self, hash: u64, number: u64) {
-        if let Ok(found) = self.places.find_entry(hash, |place| *place == Place { hash, number }) {
+    pub(super) fn remove(&mut self, hash: u64, number: u32) {
+        if let Ok(found) = self.numbers.find_entry(hash, |of| *of == number) {
             found.remove();
         }
     }
@@ -63,8 +57,8 @@ mod tests {
     #[test]
     fn names_with_the_same_hash_are_told_apart() {
         let mut index = NameIndex::new(HashKey([1, 2]));
-        index.insert(7, 1);
-        index.insert(7, 2);
+        index.insert(7, 1, |_| 7);
+        index.insert(7, 2, |_| 7);
         assert_eq!(index.find(7, |number| number == 2), Some(2));
         index.remove(7, 2);
         assert_eq!(index.find(7, |number| number == 2), None);

@@ -16,6 +16,8 @@ pub(super) struct SeqMap<T> {
     /// By `seq / CHUNK`; none is empty.
     chunks: BTreeMap<u64, Chunk<T>>,
     entries: usize,
+    /// The chunk that was filled last: what comes in order goes on in the next one, and fills it.
+    filled: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -28,17 +30,16 @@ struct Chunk<T> {
 
 impl<T> Default for SeqMap<T> {
     fn default() -> Self {
-        Self { chunks: BTreeMap::new(), entries: 0 }
-    }
-}
-
-impl<T> Default for Chunk<T> {
-    fn default() -> Self {
-        Self { present: 0, values: Vec::new() }
+        Self { chunks: BTreeMap::new(), entries: 0, filled: None }
     }
 }
 
 impl<T> Chunk<T> {
+    /// An empty one with room for so many values.
+    fn with_room(values: usize) -> Self {
+        Self { present: 0, values: Vec::with_capacity(values) }
+    }
+
     /// The bit of a number, and where its value stands, or would.
     fn place(&self, seq: Seq) -> (u64, usize) {
         let bit = 1 << (seq.0 % CHUNK);
@@ -70,7 +71,10 @@ impl<T> SeqMap<T> {
 
     /// Adds an entry, in place of the one that has its number.
     pub(super) fn insert(&mut self, seq: Seq, value: T) {
-        let chunk = self.chunks.entry(seq.0 / CHUNK).or_default();
+        let number = seq.0 / CHUNK;
+        let in_order = self.filled.is_some_and(|filled| filled + 1 == number);
+        let room = if in_order { CHUNK as usize } else { 0 };
+        let chunk = self.chunks.entry(number).or_insert_with(|| Chunk::with_room(room));
         match chunk.place(seq) {
             (bit, at) if chunk.present & bit != 0 => chunk.values[at] = value,
             (bit, at) => {
@@ -78,6 +82,9 @@ impl<T> SeqMap<T> {
                 chunk.values.insert(at, value);
                 self.entries += 1;
             }
+        }
+        if chunk.present == u64::MAX {
+            self.filled = Some(number);
         }
     }
 
