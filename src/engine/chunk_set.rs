@@ -2,7 +2,7 @@
 //! neighbours, and what is added in order fills its chunks. Called by a queue's contents, for the
 //! times of what may be there in millions, and by its groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Most members of one chunk.
 const CHUNK: usize = 128;
@@ -11,14 +11,14 @@ const CHUNK: usize = 128;
 #[derive(Debug, Clone)]
 pub(super) struct ChunkSet<T> {
     /// By a bound below all members of the chunk; none is empty, and each is ascending.
-    chunks: BTreeMap<T, Vec<T>>,
+    chunks: BTreeMap<T, VecDeque<T>>,
     /// What was added last in order, beyond all chunks, ascending.
-    tail: Vec<T>,
+    tail: VecDeque<T>,
 }
 
 impl<T> Default for ChunkSet<T> {
     fn default() -> Self {
-        Self { chunks: BTreeMap::new(), tail: Vec::new() }
+        Self { chunks: BTreeMap::new(), tail: VecDeque::new() }
     }
 }
 
@@ -26,14 +26,14 @@ impl<T: Ord + Copy> ChunkSet<T> {
     /// Adds a member, if it is not there.
     pub(super) fn insert(&mut self, member: T) {
         if self.last().is_none_or(|last| last < member) {
-            self.tail.push(member);
-        } else if self.tail.first().is_some_and(|first| *first <= member) {
+            self.tail.push_back(member);
+        } else if self.tail.front().is_some_and(|first| *first <= member) {
             let Err(at) = self.tail.binary_search(&member) else { return };
             self.tail.insert(at, member);
         } else {
             return self.insert_into_chunk(member);
         }
-        if let Some(first) = self.tail.first().filter(|_| self.tail.len() == CHUNK) {
+        if let Some(first) = self.tail.front().filter(|_| self.tail.len() == CHUNK) {
             self.chunks.insert(*first, std::mem::take(&mut self.tail));
         }
     }
@@ -52,7 +52,7 @@ impl<T: Ord + Copy> ChunkSet<T> {
             Some(at) if at > 0 => rest.insert(at, member),
             _ => chunk.insert(at, member),
         }
-        if let Some(first) = rest.first() {
+        if let Some(first) = rest.front() {
             self.chunks.insert(*first, rest);
         }
     }
@@ -62,25 +62,21 @@ impl<T: Ord + Copy> ChunkSet<T> {
         let chunk = match self.chunks.first_entry() {
             Some(first) if first.get().len() < CHUNK => {
                 let mut chunk = first.remove();
-                chunk.insert(0, member);
+                chunk.push_front(member);
                 chunk
             }
-            _ => vec![member],
+            _ => VecDeque::from([member]),
         };
         self.chunks.insert(member, chunk);
     }
 
     /// Takes a member out, if it is there.
     pub(super) fn remove(&mut self, member: T) {
-        if self.tail.first().is_some_and(|first| *first <= member) {
-            if let Ok(at) = self.tail.binary_search(&member) {
-                self.tail.remove(at);
-            }
-            return;
+        if self.tail.front().is_some_and(|first| *first <= member) {
+            return take_out(&mut self.tail, member);
         }
         let Some((bound, chunk)) = self.chunks.range_mut(..=member).next_back() else { return };
-        let Ok(at) = chunk.binary_search(&member) else { return };
-        chunk.remove(at);
+        take_out(chunk, member);
         if chunk.is_empty() {
             let bound = *bound;
             self.chunks.remove(&bound);
@@ -89,17 +85,17 @@ impl<T: Ord + Copy> ChunkSet<T> {
 
     /// Members.
     pub(super) fn len(&self) -> usize {
-        self.all().map(Vec::len).sum()
+        self.all().map(VecDeque::len).sum()
     }
 
     /// The first member.
     pub(super) fn first(&self) -> Option<T> {
-        self.all().next().and_then(|chunk| chunk.first().copied())
+        self.all().next().and_then(|chunk| chunk.front().copied())
     }
 
     fn last(&self) -> Option<T> {
-        let chunk = || self.chunks.last_key_value().and_then(|(_, chunk)| chunk.last());
-        self.tail.last().or_else(chunk).copied()
+        let chunk = || self.chunks.last_key_value().and_then(|(_, chunk)| chunk.back());
+        self.tail.back().or_else(chunk).copied()
     }
 
     /// Whether it is a member.
@@ -119,8 +115,17 @@ impl<T: Ord + Copy> ChunkSet<T> {
     }
 
     /// Each chunk in order, and the tail; none that is empty before one that is not.
-    fn all(&self) -> impl Iterator<Item = &Vec<T>> {
+    fn all(&self) -> impl Iterator<Item = &VecDeque<T>> {
         self.chunks.values().chain([&self.tail])
+    }
+}
+
+/// Takes a member out of a chunk. Mostly it is the first, which moves none of the others.
+fn take_out<T: Ord>(chunk: &mut VecDeque<T>, member: T) {
+    if chunk.front() == Some(&member) {
+        chunk.pop_front();
+    } else if let Ok(at) = chunk.binary_search(&member) {
+        chunk.remove(at);
     }
 }
 

@@ -3,7 +3,7 @@
 //! numbers a chunk has is one bit each. Called by a queue's contents, for what may be there in
 //! millions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::types::Seq;
 
@@ -24,8 +24,8 @@ pub(super) struct SeqMap<T> {
 struct Chunk<T> {
     /// Bit n: there is a value for the chunk's number n.
     present: u64,
-    /// In the order of their numbers.
-    values: Vec<T>,
+    /// In the order of their numbers; the first one goes without moving the others.
+    values: VecDeque<T>,
 }
 
 impl<T> Default for SeqMap<T> {
@@ -37,7 +37,7 @@ impl<T> Default for SeqMap<T> {
 impl<T> Chunk<T> {
     /// An empty one with room for so many values.
     fn with_room(values: usize) -> Self {
-        Self { present: 0, values: Vec::with_capacity(values) }
+        Self { present: 0, values: VecDeque::with_capacity(values) }
     }
 
     /// The bit of a number, and where its value stands, or would.
@@ -55,7 +55,7 @@ impl<T> Chunk<T> {
     fn iter(&self, number: u64, from: u64) -> impl Iterator<Item = (Seq, &T)> {
         let mut left = self.present & (u64::MAX << from);
         let skipped = (self.present.count_ones() - left.count_ones()) as usize;
-        self.values[skipped..].iter().map(move |value| {
+        self.values.range(skipped..).map(move |value| {
             let seq = Seq(number * CHUNK + u64::from(left.trailing_zeros()));
             left &= left.wrapping_sub(1);
             (seq, value)
@@ -93,7 +93,7 @@ impl<T> SeqMap<T> {
         let chunk = self.chunks.get_mut(&(seq.0 / CHUNK))?;
         let at = chunk.find(seq)?;
         chunk.present &= !(1 << (seq.0 % CHUNK));
-        let value = chunk.values.remove(at);
+        let value = chunk.values.remove(at)?;
         if chunk.values.is_empty() {
             self.chunks.remove(&(seq.0 / CHUNK));
         }
