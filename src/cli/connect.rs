@@ -1,11 +1,12 @@
 //! How client commands reach a server: the profile, and flags that go before its values.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use super::{Failure, Outcome};
-use crate::client::{Client, Profile};
+use crate::client::{Client, Error, Profile, Reconnect};
 use crate::types::{TenantName, UserName};
 
 /// Where the server is, and who one is.
@@ -45,7 +46,12 @@ pub(super) struct Ping {
 impl Connect {
     /// Connects and logs in.
     pub async fn client(self) -> Outcome<Client> {
-        Ok(Client::connect(&self.profile()?).await?)
+        found(&self.profile()?, None).await
+    }
+
+    /// The same; when the connection is lost, it connects again.
+    pub async fn lasting_client(self) -> Outcome<Client> {
+        found(&self.profile()?, Some(Reconnect::default())).await
     }
 
     fn profile(self) -> Outcome<Profile> {
@@ -62,6 +68,40 @@ impl Connect {
         profile.user = self.user.unwrap_or(profile.user);
         Ok(profile)
     }
+}
+
+/// A server that stands by takes over within this: the default `cluster.lease`, and some more.
+const TAKEOVER: Duration = Duration::from_secs(15);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Connects. Of several servers none may serve while one takes over from another: that is waited
+/// for.
+async fn found(profile: &Profile, reconnect: Option<Reconnect>) -> Outcome<Client> {
+    let until = Instant::now() + TAKEOVER;
+    let mut told = false;
+    loop {
+        let connected = match reconnect {
+            Some(reconnect) => Client::connect_with(profile, reconnect).await,
+            None => Client::connect(profile).await,
+        };
+        match connected {
+            Err(error) if may_be_taken_over(profile, &error) && Instant::now() < until => {
+                if !told {
+                    eprintln!("gmq: {error}; trying all servers for {} s", TAKEOVER.as_secs());
+                    told = true;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            connected => return Ok(connected?),
+        }
+    }
+}
+
+fn may_be_taken_over(profile: &Profile, error: &Error) -> bool {
+    let server_is_gone = matches!(error, Error::Connect { .. } | Error::Closed(_) | Error::Lost(_));
+    let has_others = profile.addresses().nth(1).is_some();
+    has_others && (server_is_gone || matches!(error, Error::Login(_))) && !error.is_final()
 }
 
 /// `$XDG_CONFIG_HOME/gmq/client.toml`, or the same under `~/.config`.

@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Outcome;
 use super::connect::Connect;
-use crate::client::{Client, Delivery, Hand, ReceivedMessage};
+use crate::client::{Client, Delivery, Error, Hand, ReceivedMessage};
 use crate::types::{Content, QueueName};
 
 /// Take messages from a queue, print and acknowledge them.
@@ -27,7 +27,7 @@ pub(super) struct Consume {
     /// End after so many messages.
     #[arg(long, value_name = "N")]
     max: Option<u64>,
-    /// Go on waiting for more when the queue is empty.
+    /// Go on waiting for more when the queue is empty, and when the server is away for a while.
     #[arg(long)]
     follow: bool,
     /// Look only: everything returns to the queue at the end.
@@ -62,7 +62,11 @@ const WAIT: Duration = Duration::from_secs(50);
 
 pub(super) async fn run(command: Consume) -> Outcome {
     let Consume { queue, max, follow, no_ack, output, exec, connect } = command;
-    let client = connect.client().await?;
+    let client = match follow {
+        true => connect.lasting_client().await?,
+        false => connect.client().await?,
+    };
+    let mut patience = Patience { follow, told: false };
     let mut left = max.unwrap_or(u64::MAX);
     while left > 0 {
         let wait = if follow { WAIT } else { Duration::ZERO };
@@ -70,7 +74,7 @@ pub(super) async fn run(command: Consume) -> Outcome {
         let batch = if exec.is_some() { 1 } else { BATCH_MAX };
         let count = u32::try_from(left.min(batch))?;
         let messages = tokio::select! {
-            messages = client.pull(&queue, count, wait) => messages?,
+            messages = pull(&client, &queue, count, wait, &mut patience) => messages?,
             interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
         };
         if messages.is_empty() && !follow {
@@ -79,23 +83,68 @@ pub(super) async fn run(command: Consume) -> Outcome {
         left -= messages.len() as u64;
         if let Some(command) = &exec {
             for message in &messages {
-                execute(command, message).await?;
+                patience.stand(execute(command, message).await?)?;
             }
             continue;
         }
         print(messages.iter().map(Delivery::message), output)?;
         if !no_ack {
-            settle(&client, &messages).await?;
+            let hands: Vec<Hand> = messages.iter().map(Delivery::hand).collect();
+            patience.stand(client.ack(&hands).await)?;
         }
     }
     client.close();
     Ok(())
 }
 
+/// A pause after what passes by itself.
+const PAUSE: Duration = Duration::from_secs(1);
+
+async fn pull(
+    client: &Client,
+    queue: &QueueName,
+    count: u32,
+    wait: Duration,
+    patience: &mut Patience,
+) -> Outcome<Vec<Delivery>> {
+    loop {
+        if let Some(messages) = patience.stand(client.pull(queue, count, wait).await)? {
+            return Ok(messages);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Who follows a queue goes on when the server was away: what was in hand comes again.
+struct Patience {
+    follow: bool,
+    /// Whether the fault that lasts was told.
+    told: bool,
+}
+
+impl Patience {
+    /// The result, or `None` where it failed and the command goes on.
+    fn stand<T>(&mut self, result: Result<T, Error>) -> Outcome<Option<T>> {
+        match result {
+            Err(error) if self.follow && !error.is_final() => {
+                if !std::mem::replace(&mut self.told, true) {
+                    eprintln!("gmq: {error}; going on as soon as the server is back");
+                }
+                Ok(None)
+            }
+            result => {
+                self.told = false;
+                Ok(Some(result?))
+            }
+        }
+    }
+}
+
 /// A message that a command refused is not offered to it again at once.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-async fn execute(command: &str, delivery: &Delivery) -> Outcome {
+/// Runs the command for a message and settles it; answers how that went.
+async fn execute(command: &str, delivery: &Delivery) -> Outcome<Result<(), Error>> {
     let message = delivery.message();
     let mut shell = tokio::process::Command::new("sh");
     for (name, value) in [
@@ -126,21 +175,10 @@ async fn execute(command: &str, delivery: &Delivery) -> Outcome {
     }
     let status = child.wait().await?;
     if status.success() {
-        delivery.ack().await?;
-    } else {
-        eprintln!("gmq: message {} was returned: the command ended with {status}", message.seq);
-        delivery.nack(RETRY_DELAY).await?;
+        return Ok(delivery.ack().await);
     }
-    Ok(())
-}
-
-/// Only what was printed is acknowledged.
-async fn settle(client: &Client, messages: &[Delivery]) -> Outcome {
-    let hands: Vec<Hand> = messages.iter().map(Delivery::hand).collect();
-    if !hands.is_empty() {
-        client.ack(&hands).await?;
-    }
-    Ok(())
+    eprintln!("gmq: message {} was returned: the command ended with {status}", message.seq);
+    Ok(delivery.nack(RETRY_DELAY).await)
 }
 
 /// Prints messages to standard output.

@@ -92,6 +92,23 @@ pub enum Error {
     BadLine(#[from] BadLine),
 }
 
+impl Error {
+    /// Whether trying again, or at another server, cannot help.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Error::Login(refused) => refused.code == "auth_failed",
+            Error::Refused(refused) => !PASSING.contains(&&*refused.code),
+            Error::Closed(code) => code == "revoked",
+            Error::Tls(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Codes of refusals that may be over at the next try.
+const PASSING: [&str; 4] = ["shutting_down", "slow_down", "standby", "storage_unavailable"];
+
 impl From<TlsError> for Error {
     fn from(error: TlsError) -> Self {
         Error::Tls(error.to_string())

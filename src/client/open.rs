@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::reconnect::is_final;
 use super::{Error, Profile};
 use crate::protocol::frame::FrameReader;
 use crate::protocol::reply::{self, ServerLine};
@@ -45,7 +44,7 @@ pub(super) async fn open(profile: &Profile) -> Result<Opened, Error> {
         }
         match tokio::time::timeout(SLOW, tries.join_next()).await {
             Ok(Some(Ok((Ok(opened), _)))) => return Ok(opened),
-            Ok(Some(Ok((Err(error), _)))) if is_final(&error) => return Err(error),
+            Ok(Some(Ok((Err(error), _)))) if error.is_final() => return Err(error),
             Ok(Some(Ok((Err(error), address)))) => {
                 failed.push_back(address);
                 last = Some(error);

@@ -55,7 +55,7 @@ pub(super) async fn keep<S>(
 {
     let mut error = link::run(&connection, stream, frames, Silence::default()).await;
     loop {
-        if connection.is_closing() || is_final(&error) {
+        if connection.is_closing() || error.is_final() {
             return connection.end(&error);
         }
         connection.lost(&error);
@@ -77,7 +77,7 @@ async fn again(
     loop {
         tokio::time::sleep(jittered(pause)).await;
         match open::open(profile).await {
-            Err(error) if is_final(&error) || connection.is_closing() => return Err(error),
+            Err(error) if error.is_final() || connection.is_closing() => return Err(error),
             Err(_) => pause = (pause * 2).min(reconnect.pause_max),
             opened => return opened,
         }
@@ -88,16 +88,6 @@ async fn again(
 fn jittered(pause: Duration) -> Duration {
     let random = RandomState::new().hash_one(());
     pause.mul_f64(0.5 + (random >> 11) as f64 / (1_u64 << 54) as f64)
-}
-
-/// Whether trying again cannot help.
-pub(super) fn is_final(error: &Error) -> bool {
-    match error {
-        Error::Login(refused) => refused.code == "auth_failed",
-        Error::Closed(code) => code == "revoked",
-        Error::Tls(_) => true,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! The commands of a client that the rest of the tests does not type: topics, dead letters, keys and
 //! what else a message and a queue can have.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Home, Server, eventually, text};
+use crate::harness::{Home, Server, eventually, gmq, text};
 
 fn json_of(server: &Server<'_>, arguments: &[&str]) -> Value {
     let said = server.client(&[arguments, &["--output", "json"]].concat(), "");
@@ -199,4 +202,39 @@ fn a_tenant_has_a_default_for_every_setting_but_exclusive() {
         "dedup_window_ms": 60_000, "expires_ms": 86_400_000, "exclusive": false,
     });
     assert_eq!(settings, expected);
+}
+
+/// Reads lines of a command that goes on, until there is one.
+fn next_line(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn who_follows_a_queue_goes_on_when_the_server_is_back() {
+    let home = Home::new();
+    let server = home.serve();
+    let address = server.address.to_string();
+    server.client(&["publish", "orders", "one"], "");
+    let mut follower = gmq();
+    follower.args(["consume", "orders", "--follow", "--server", &address]);
+    follower.arg("--profile").arg(home.path("client.toml"));
+    let mut follower = follower.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(follower.stdout.take().unwrap());
+    let mut errors = BufReader::new(follower.stderr.take().unwrap());
+    assert_eq!(next_line(&mut output), "one\n");
+    drop(server);
+    let told = next_line(&mut errors);
+    assert!(told.contains("going on as soon as the server is back"), "{told}");
+    let server = home.serve_at(&address);
+    server.client(&["publish", "orders", "two"], "");
+    // The first one again, if the server was killed before it took the acknowledgement.
+    let mut line = next_line(&mut output);
+    if line == "one\n" {
+        line = next_line(&mut output);
+    }
+    assert_eq!(line, "two\n");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }

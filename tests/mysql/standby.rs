@@ -11,7 +11,7 @@ use gmq::torture::load::Load;
 use sqlx::Row;
 use tokio::task::JoinSet;
 
-use super::server::{LEASE, Server};
+use super::server::{GMQ, LEASE, Server};
 use super::waiting::{PATIENCE, confirmed_after};
 use super::{alone, database, databases, galera, kill_database, mariadb, start_database};
 
@@ -144,6 +144,28 @@ async fn a_server_that_is_drained_hands_over_at_once() {
     clients.shutdown().await;
     let seen = load.finish(&profile).await.unwrap();
     assert!(seen.confirmed > 0 && seen.acked > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_waits_for_the_server_that_takes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut servers = two_servers(folder.path(), [&mariadb(), &mariadb()], "typed").await;
+    servers[0].make_accounts();
+    servers.iter_mut().for_each(Server::start);
+    let port = |server: &Server| server.address.rsplit(':').next().unwrap().to_owned();
+    let both = format!("localhost:{},localhost:{}", port(&servers[0]), port(&servers[1]));
+    let profile = servers[0].dir.join("client.toml");
+    let publish = || {
+        let mut command = Command::new(GMQ);
+        command.args(["publish", "orders", "typed", "--server", &both, "--profile"]).arg(&profile);
+        let output = tokio::task::block_in_place(|| command.output().unwrap());
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    assert_eq!(publish(), ["published to orders, seq 1\n", ""]);
+    servers[0].kill();
+    let [said, told] = publish();
+    assert!(said.starts_with("published to orders, seq"), "{said}{told}");
+    assert!(told.contains("trying all servers"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,6 @@ use std::time::Duration;
 use gmq::client::Error;
 use gmq::types::Seq;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
-use serde_json::json;
 
 use super::List;
 use crate::harness::{Home, gmq, run};
@@ -342,11 +341,8 @@ fn ends(list: &mut List, home: &Home) {
     list.typed(home, &[&format!("gmq ping --server {}", full.address)]);
     drop((first, full));
     list.group("the end of a connection");
-    let idle = home.serve_with(&[("GMQ_LIMITS__IDLE_TIMEOUT", "200ms")]);
-    list.name(idle.address, "ADDRESS");
-    idle.login().ok(json!({"op": "queue.declare", "queue": "empty"}));
-    list.typed(home, &[&format!("gmq consume empty --follow --server {}", idle.address)]);
     for error in [
+        Error::Closed("idle".to_owned()),
         Error::Closed("auth_timeout".to_owned()),
         Error::Closed("frame_too_large".to_owned()),
         Error::Closed("revoked".to_owned()),
