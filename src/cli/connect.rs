@@ -51,7 +51,8 @@ impl Connect {
 
     /// The same; when the connection is lost, it connects again.
     pub async fn lasting_client(self) -> Outcome<Client> {
-        found(&self.profile()?, Some(Reconnect::default())).await
+        let reconnect = Reconnect { pause_max: PAUSE_MAX, ..Reconnect::default() };
+        found(&self.profile()?, Some(reconnect)).await
     }
 
     fn profile(self) -> Outcome<Profile> {
@@ -74,6 +75,8 @@ impl Connect {
 const TAKEOVER: Duration = Duration::from_secs(15);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
+/// The same where a connection was lost: somebody may be looking on.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Connects. Of several servers none may serve while one takes over from another: that is waited
 /// for.

@@ -117,7 +117,11 @@ impl From<TlsError> for Error {
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
-        Error::Lost(error.to_string())
+        Error::Lost(match error.kind() {
+            // What rustls says of it is for programmers.
+            io::ErrorKind::UnexpectedEof => "the server went without closing it".to_owned(),
+            _ => error.to_string(),
+        })
     }
 }
 
