@@ -216,8 +216,8 @@ impl Contents {
     ) {
         let Loose { attempt, message } = loose;
         if !is_first {
-            let waiting = Waiting { attempt, priority, not_before, message };
-            return self.groups.wait(seq, waiting, !self.stored);
+            let waiting = Waiting { attempt, priority, not_before };
+            return self.groups.wait(seq, waiting, message, !self.stored);
         }
         if not_before > now {
             self.delayed.insert(seq, Delayed { until: not_before, attempt, priority });
@@ -310,8 +310,8 @@ impl Contents {
             self.unset(delayed.until, seq);
             return Some(Loose { attempt: delayed.attempt, message: self.kept.remove(&seq) });
         }
-        if let Some(waiting) = self.groups.take(seq) {
-            return Some(Loose { attempt: waiting.attempt, message: waiting.message });
+        if let Some((waiting, message)) = self.groups.take(seq) {
+            return Some(Loose { attempt: waiting.attempt, message });
         }
         let found = self.lanes.values_mut().find_map(|lane| lane.remove(seq))?;
         if let Ok(at) = self.hidden.binary_search(&seq) {
@@ -339,8 +339,9 @@ impl Contents {
         {
             self.alarms.remove((at, seq));
         }
-        if let Some((next, waiting)) = mark.group.and_then(|id| self.groups.leave(id, seq)) {
-            let Waiting { attempt, priority, not_before, message } = waiting;
+        let next = mark.group.and_then(|id| self.groups.leave(id, seq));
+        if let Some((next, waiting, message)) = next {
+            let Waiting { attempt, priority, not_before } = waiting;
             let loose = Loose { attempt, message };
             self.place(next, priority, not_before, loose, IsFirst(true), now);
         }
@@ -452,9 +453,9 @@ impl Contents {
         let delayed = self.delayed.next_from(from).map(|(seq, delayed)| {
             (seq, self.kept.get(&seq).map(|message| (delayed.attempt, message)))
         });
-        let waiting = self.groups.waiting().next_from(from);
-        let waiting =
-            waiting.map(|(seq, w)| (seq, w.message.as_ref().map(|message| (w.attempt, message))));
+        let waiting = self.groups.waiting().next_from(from).map(|(seq, waiting)| {
+            (seq, self.groups.content_of(seq).map(|message| (waiting.attempt, message)))
+        });
         let dead = self.dead.range(from..).next();
         let dead =
             dead.map(|(seq, d)| (*seq, d.message.as_ref().map(|message| (d.attempt, message))));

@@ -31,8 +31,6 @@ pub(super) struct Waiting {
     pub(super) attempt: u32,
     pub(super) priority: Priority,
     pub(super) not_before: WallMs,
-    /// `None`: in the store only.
-    pub(super) message: Option<SharedMessage>,
 }
 
 #[derive(Debug)]
@@ -54,8 +52,8 @@ pub(super) struct Groups {
     /// By their [`GroupId`].
     groups: Slab<Group>,
     waiting: SeqMap<Waiting>,
-    /// Those of `waiting` whose content is in memory, and its bytes.
-    loaded: usize,
+    /// Of `waiting`, the contents that are in memory, and their bytes. There may be millions more.
+    loaded: SeqMap<SharedMessage>,
     loaded_bytes: u64,
 }
 
@@ -67,7 +65,7 @@ impl Groups {
             index: NameIndex::new(hash_key),
             groups: Slab::new(),
             waiting: SeqMap::default(),
-            loaded: 0,
+            loaded: SeqMap::default(),
             loaded_bytes: 0,
         }
     }
@@ -92,22 +90,35 @@ impl Groups {
         (GroupId::new(number), group.first == seq)
     }
 
-    /// A message waits behind the first of its group.
-    pub(super) fn wait(&mut self, seq: Seq, mut waiting: Waiting, needs_content: bool) {
-        let size = waiting.message.as_ref().map_or(0, |message| message.size());
-        if waiting.message.is_some() && !needs_content && !self.has_room(size) {
-            waiting.message = None;
-        }
-        if waiting.message.is_some() {
-            self.loaded += 1;
-            self.loaded_bytes += size;
-        }
+    /// A message waits behind the first of its group; its content is kept if there is room for it,
+    /// or if it must be.
+    pub(super) fn wait(
+        &mut self,
+        seq: Seq,
+        waiting: Waiting,
+        message: Option<SharedMessage>,
+        needs_content: bool,
+    ) {
         self.waiting.insert(seq, waiting);
+        if let Some(message) = message
+            && (needs_content || self.has_room(message.size()))
+        {
+            self.keep(seq, message);
+        }
+    }
+
+    fn keep(&mut self, seq: Seq, message: SharedMessage) {
+        self.loaded_bytes += message.size();
+        self.loaded.insert(seq, message);
     }
 
     /// The message leaves its group for good. Answers the one whose turn it is now, if the one
     /// that left was the first.
-    pub(super) fn leave(&mut self, id: GroupId, seq: Seq) -> Option<(Seq, Waiting)> {
+    pub(super) fn leave(
+        &mut self,
+        id: GroupId,
+        seq: Seq,
+    ) -> Option<(Seq, Waiting, Option<SharedMessage>)> {
         let group = self.groups.get_mut(id.number() as usize)?;
         group.members.remove(seq);
         let Some(next) = group.members.first() else {
@@ -117,28 +128,28 @@ impl Groups {
         };
         group.first = next;
         // None if it is not waiting: then it was the first before, too.
-        self.take(next).map(|waiting| (next, waiting))
+        self.take(next).map(|(waiting, message)| (next, waiting, message))
     }
 
     /// Takes a message out of the waiting; it stays a member of its group.
-    pub(super) fn take(&mut self, seq: Seq) -> Option<Waiting> {
+    pub(super) fn take(&mut self, seq: Seq) -> Option<(Waiting, Option<SharedMessage>)> {
         let waiting = self.waiting.remove(seq)?;
-        if let Some(message) = &waiting.message {
-            self.loaded -= 1;
-            self.loaded_bytes -= message.size();
-        }
-        Some(waiting)
+        let message = self.loaded.remove(seq);
+        self.loaded_bytes -= message.as_ref().map_or(0, |message| message.size());
+        Some((waiting, message))
     }
 
     /// Keeps the content of a message that waits, if there is room for it.
     pub(super) fn offer(&mut self, seq: Seq, message: &SharedMessage) {
-        let has_room = self.has_room(message.size());
-        let Some(waiting) = self.waiting.get_mut(seq) else { return };
-        if waiting.message.is_none() && has_room {
-            self.loaded += 1;
-            self.loaded_bytes += message.size();
-            waiting.message = Some(message.clone());
+        let waits = || self.waiting.get(seq).is_some() && self.loaded.get(seq).is_none();
+        if self.has_room(message.size()) && waits() {
+            self.keep(seq, message.clone());
         }
+    }
+
+    /// The content of a message that waits, if it is in memory.
+    pub(super) fn content_of(&self, seq: Seq) -> Option<&SharedMessage> {
+        self.loaded.get(seq)
     }
 
     /// The messages that wait.
@@ -166,7 +177,7 @@ impl Groups {
     }
 
     fn has_room(&self, size: u64) -> bool {
-        self.loaded < self.window.messages
+        self.loaded.len() < self.window.messages
             && self.loaded_bytes.saturating_add(size) <= self.window.bytes
     }
 }

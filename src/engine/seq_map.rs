@@ -107,13 +107,6 @@ impl<T> SeqMap<T> {
         Some(&chunk.values[chunk.find(seq)?])
     }
 
-    /// The entry of that number, to be changed.
-    pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut T> {
-        let chunk = self.chunks.get_mut(&(seq.0 / CHUNK))?;
-        let at = chunk.find(seq)?;
-        Some(&mut chunk.values[at])
-    }
-
     /// The first entry at or after `from`.
     pub(super) fn next_from(&self, from: Seq) -> Option<(Seq, &T)> {
         let first = from.0 / CHUNK;
