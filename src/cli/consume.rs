@@ -77,7 +77,10 @@ pub(super) async fn run(command: Consume) -> Outcome {
             messages = pull(&client, &queue, count, wait, &mut patience) => messages?,
             interrupted = tokio::signal::ctrl_c() => return Ok(interrupted?),
         };
-        if messages.is_empty() && !follow {
+        if messages.is_empty() {
+            if follow {
+                continue;
+            }
             break;
         }
         left -= messages.len() as u64;

@@ -433,7 +433,8 @@ impl Contents {
             self.groups.offer(stored.seq, &stored.message);
         }
         let Some(lane) = self.lanes.get_mut(&Reverse(priority)) else { return 0 };
-        let (in_hand, delayed, dead) = (&self.in_hand, &self.delayed, &self.dead);
+        let (in_hand, delayed, dead, marks) =
+            (&self.in_hand, &self.delayed, &self.dead, &self.marks);
         let known = |stored: &StoredMessage| {
             let seq = stored.seq;
             gone.contains(&seq)
@@ -441,6 +442,7 @@ impl Contents {
                 || in_hand.contains_key(&seq)
                 || delayed.get(seq).is_some()
                 || dead.contains_key(&seq)
+                || marks.get(seq).is_some()
         };
         lane.loaded(asked, messages, known)
     }

@@ -150,20 +150,23 @@ async fn a_server_that_is_drained_hands_over_at_once() {
 async fn the_command_line_waits_for_the_server_that_takes_over() {
     let folder = tempfile::tempdir().unwrap();
     let mut servers = two_servers(folder.path(), [&mariadb(), &mariadb()], "typed").await;
+    for server in &mut servers {
+        server.settings.push(("GMQ_CLUSTER__LEASE", "5s".to_owned()));
+    }
     servers[0].make_accounts();
-    servers.iter_mut().for_each(Server::start);
-    let port = |server: &Server| server.address.rsplit(':').next().unwrap().to_owned();
-    let both = format!("localhost:{},localhost:{}", port(&servers[0]), port(&servers[1]));
     let profile = servers[0].dir.join("client.toml");
-    let publish = || {
+    let publish = |to: &str| {
         let mut command = Command::new(GMQ);
-        command.args(["publish", "orders", "typed", "--server", &both, "--profile"]).arg(&profile);
+        command.args(["publish", "orders", "typed", "--server", to, "--profile"]).arg(&profile);
         let output = tokio::task::block_in_place(|| command.output().unwrap());
         [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
     };
-    assert_eq!(publish(), ["published to orders, seq 1\n", ""]);
+    servers[0].start();
+    assert_eq!(publish(&servers[0].address), ["published to orders, seq 1\n", ""]);
+    servers[1].start();
+    let both = format!("{},{}", servers[0].address, servers[1].address);
     servers[0].kill();
-    let [said, told] = publish();
+    let [said, told] = publish(&both);
     assert!(said.starts_with("published to orders, seq"), "{said}{told}");
     assert!(told.contains("trying all servers"), "{told}");
 }

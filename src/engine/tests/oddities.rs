@@ -154,3 +154,28 @@ proptest! {
         try_inputs(durable(), recovered(), inputs);
     }
 }
+
+/// The store gives a message of a group as if it had none.
+#[test]
+fn a_message_that_waits_in_a_group_is_not_taken_for_a_plain_one() {
+    let mut bench = Bench::recovered(durable(), open(), recovered());
+    let queue = || name("a");
+    let token = || RequestToken { id: None, op: "test", frame_bytes: u32::MAX };
+    let request = |number, request| Input::Request {
+        connection: ConnectionId(number),
+        token: token(),
+        request,
+    };
+    bench.input(request(2, Request::Consume { queue: queue(), prefetch: 1, auto_ack: false }));
+    let message = message("lo").into();
+    let stored = StoredMessage { seq: Seq(4), attempt: 0, not_before: 0, message };
+    bench.input(Input::Loaded { ticket: LoadTicket(1), messages: Some(vec![stored]) });
+    bench.input(Input::Disconnected { connection: ConnectionId(2), sent_up_to: Tag(0) });
+    bench.input(Input::Durable(Lsn(6)));
+    let (max, wait_ms, bytes_max) = (1, 0, 100);
+    bench.input(request(
+        0,
+        Request::Pull { queue: queue(), max, wait_ms, auto_ack: true, bytes_max },
+    ));
+    bench.input(request(0, Request::Purge { queue: queue() }));
+}
