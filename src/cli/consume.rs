@@ -83,17 +83,18 @@ pub(super) async fn run(command: Consume) -> Outcome {
             }
             break;
         }
-        left -= messages.len() as u64;
-        if let Some(command) = &exec {
-            for message in &messages {
-                patience.stand(execute(command, message).await?)?;
+        let settled = match &exec {
+            // One at a time.
+            Some(command) => execute(command, &messages[0]).await?,
+            None => {
+                print(messages.iter().map(Delivery::message), output)?;
+                let hands: Vec<Hand> = messages.iter().map(Delivery::hand).collect();
+                if no_ack { Ok(()) } else { client.ack(&hands).await }
             }
-            continue;
-        }
-        print(messages.iter().map(Delivery::message), output)?;
-        if !no_ack {
-            let hands: Vec<Hand> = messages.iter().map(Delivery::hand).collect();
-            patience.stand(client.ack(&hands).await)?;
+        };
+        // What was not settled comes again, and counts then.
+        if patience.stand(settled)?.is_some() {
+            left = left.saturating_sub(messages.len() as u64);
         }
     }
     client.close();

@@ -238,3 +238,24 @@ fn who_follows_a_queue_goes_on_when_the_server_is_back() {
     follower.kill().unwrap();
     follower.wait().unwrap();
 }
+
+#[test]
+fn a_message_whose_ack_was_lost_does_not_count() {
+    let home = Home::new();
+    let mut server = home.serve();
+    let address = server.address.to_string();
+    server.client(&["publish", "orders", "one"], "");
+    // The server is gone before the command is done with its first message.
+    let kill = format!("kill -9 {}; echo done", server.child.id());
+    let mut follower = gmq();
+    follower.args(["consume", "orders", "--follow", "--max", "1", "--exec", &kill]);
+    follower.args(["--server", &address, "--profile"]).arg(home.path("client.toml"));
+    let follower = follower.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    server.wait();
+    drop(server);
+    let server = home.serve_at(&address);
+    let output = follower.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "done\ndone\n");
+    assert_eq!(server.client(&["consume", "orders"], ""), "");
+}
